@@ -1,0 +1,112 @@
+"""The error tree. Every error says what happened, where, and the command that mends it.
+
+    EdgeETError
+    ├── InputError           the caller's image, text or budget
+    │   └── ImageError
+    ├── ArtifactError        files of a model
+    │   ├── MissingArtifact
+    │   ├── BadManifest
+    │   ├── ChecksumMismatch
+    │   └── UnknownModel
+    ├── BackendError         onnxruntime, llama.cpp and the devices below them
+    │   ├── MissingDependency
+    │   ├── DeviceUnavailable
+    │   ├── LoadFailed
+    │   └── InferenceFailed
+    ├── ContextOverflow      the prompt does not fit
+    ├── ExportError          a checkpoint that cannot be exported as it is
+    │   └── ParityError      an exported part that differs from its reference
+    └── Cancelled            the caller stopped the chain
+
+`code` is stable and meant for programs; `exit_code` is what the command line returns.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EdgeETError(Exception):
+    """What happened and where (`message`), and the command or act that mends it (`hint`)."""
+
+    code: ClassVar[str] = "error"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  {self.hint}" if self.hint else self.message
+
+
+class InputError(EdgeETError):
+    code = "bad_input"
+    exit_code = 3
+
+
+class ImageError(InputError):
+    code = "bad_image"
+
+
+class ArtifactError(EdgeETError):
+    code = "bad_artifact"
+    exit_code = 4
+
+
+class MissingArtifact(ArtifactError):
+    code = "missing_artifact"
+
+
+class BadManifest(ArtifactError):
+    code = "bad_manifest"
+
+
+class ChecksumMismatch(ArtifactError):
+    code = "checksum_mismatch"
+
+
+class UnknownModel(ArtifactError):
+    code = "unknown_model"
+
+
+class BackendError(EdgeETError):
+    code = "backend_error"
+
+
+class MissingDependency(BackendError):
+    code = "missing_dependency"
+    exit_code = 2
+
+
+class DeviceUnavailable(BackendError):
+    code = "device_unavailable"
+    exit_code = 5
+
+
+class LoadFailed(BackendError):
+    code = "load_failed"
+    exit_code = 4
+
+
+class InferenceFailed(BackendError):
+    code = "inference_failed"
+
+
+class ContextOverflow(EdgeETError):
+    code = "context_overflow"
+    exit_code = 3
+
+
+class ExportError(EdgeETError):
+    code = "export_failed"
+
+
+class ParityError(ExportError):
+    code = "parity_failed"
+
+
+class Cancelled(EdgeETError):
+    code = "cancelled"
+    exit_code = 130

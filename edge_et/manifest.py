@@ -1,0 +1,293 @@
+"""The artifact contract: what `edge-et export` writes and the runtime reads, as `edge_et.json`.
+
+The reader lives here because the runtime is the side that must not break. Unknown schema versions,
+unknown policies and missing fields are refused with the field's name; nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import types
+import typing
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+from edge_et.errors import BadManifest, ChecksumMismatch, MissingArtifact
+
+SCHEMA = 1
+FILE_NAME = "edge_et.json"
+
+PartRole = Literal[
+    "vision_encoder", "decoder", "embed_tokens", "image_newline", "tokenizer", "config", "reasoner"
+]
+ImagePolicyName = Literal["anyres", "single"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One file of the artifact. `path` is relative to the folder of the manifest, with `/`."""
+
+    role: PartRole
+    path: str
+    precision: str
+    """fp32, fp16, int8, q4 …; for GGUF llama.cpp's name in lower case; "none" for text files."""
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagePolicy:
+    """How an image becomes tiles. Sizes are height, width.
+
+    `anyres`: the whole image squashed to one tile, then the tiles of the best grid, features
+    unpadded, shrunk past `max_tiles`, `image_newline` after each row (LLaVA-OneVision).
+    `single`: the image padded to a square of `pad_rgb` and resized to one tile, one
+    `image_newline` after its features (LLaVA-OneVision's multi-image rule).
+    """
+
+    name: ImagePolicyName
+    tile_size_px: int
+    patch_size_px: int
+    grid_pinpoints_px: tuple[tuple[int, int], ...] = ()
+    """Height, width of each canvas that `anyres` may choose; multiples of `tile_size_px`."""
+    max_tiles: int = 9
+    """The N of anyres_max_N: a limit on image tokens (N x patches), not on crops."""
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    pad_rgb: tuple[int, int, int] = (127, 127, 127)
+    """Fill of the `single` square. `anyres` pads its canvas with black, as the reference does."""
+    resample: Literal["bicubic", "bilinear"] = "bicubic"
+
+    @property
+    def patches_per_side(self) -> int:
+        return self.tile_size_px // self.patch_size_px
+
+    def __post_init__(self) -> None:
+        if self.name not in ("anyres", "single"):
+            raise BadManifest(f"unknown image policy {self.name!r}; known are anyres and single")
+        if self.tile_size_px < 1 or self.patch_size_px < 1:
+            raise BadManifest("tile_size_px and patch_size_px must be positive")
+        if self.name == "anyres" and not self.grid_pinpoints_px:
+            raise BadManifest("the image policy anyres needs grid_pinpoints_px")
+        for height, width in self.grid_pinpoints_px:
+            if height % self.tile_size_px or width % self.tile_size_px:
+                raise BadManifest(
+                    f"grid pinpoint {height} x {width} is no multiple of {self.tile_size_px} px"
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderSpec:
+    """Shapes of the extractor's language model; the KV cache is sized from these."""
+
+    layers: int
+    kv_heads: int
+    head_dim: int
+    hidden_size: int
+    vocab_size: int
+    context_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parity:
+    """A part (or the whole, role "end_to_end") against the reference implementation."""
+
+    part: str
+    precision: str
+    max_abs_error: float
+    relative_error: float
+    """||ours - reference|| / ||reference||."""
+    cosine: float
+    tolerance: float
+    """On `relative_error`; a part above it fails the export."""
+    greedy_agreement: float | None = None
+    """Share of greedy tokens equal to the reference's up to its end; for end_to_end only."""
+    greedy_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where the checkpoint came from."""
+
+    name: str
+    revision: str
+    """A commit for a Hub repo; the sha256 of the weight file(s) for a local folder."""
+    license: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtractorManifest:
+    family: str
+    source: Source
+    parts: tuple[Part, ...]
+    image: ImagePolicy
+    decoder: DecoderSpec
+    template: Literal["qwen_1_5"]
+    """Chat layout; see `prompts.extractor_chat`."""
+    image_token_id: int
+    stop_token_ids: tuple[int, ...]
+    parity: tuple[Parity, ...] = ()
+    made_with: dict[str, str] = field(default_factory=dict)
+    """Versions of the libraries that made the artifact."""
+    kind: Literal["extractor"] = "extractor"
+    schema: int = SCHEMA
+
+    def part(self, role: PartRole, precision: str | None = None) -> Part:
+        """Return the part of `role`; the first one listed when no precision is asked for."""
+        return _find(self.parts, role, precision)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReasonerManifest:
+    family: str
+    source: Source
+    parts: tuple[Part, ...]
+    context_tokens: int
+    sampling: dict[str, float] = field(default_factory=dict)
+    """The model's own defaults: temperature, top_p, top_k; empty means greedy."""
+    parity: tuple[Parity, ...] = ()
+    made_with: dict[str, str] = field(default_factory=dict)
+    kind: Literal["reasoner"] = "reasoner"
+    schema: int = SCHEMA
+
+    def part(self, role: PartRole = "reasoner", precision: str | None = None) -> Part:
+        return _find(self.parts, role, precision)
+
+
+Manifest = ExtractorManifest | ReasonerManifest
+ManifestT = TypeVar("ManifestT", ExtractorManifest, ReasonerManifest)
+
+
+def read_manifest(folder: Path, kind: type[ManifestT]) -> ManifestT:
+    """Read and validate `folder/edge_et.json`.
+
+    Raises MissingArtifact (with the command that makes one) or BadManifest (naming the field).
+    """
+    path = folder / FILE_NAME
+    wanted = "extractor" if kind is ExtractorManifest else "reasoner"
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        raise MissingArtifact(
+            f"{folder} holds no {FILE_NAME}, so it is no exported {wanted}",
+            hint=f"make one: edge-et export {wanted} CHECKPOINT_DIR --out {folder}",
+        ) from exc
+    except (OSError, ValueError) as exc:
+        raise BadManifest(f"{path} cannot be read: {exc}") from exc
+    if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
+        found = raw.get("schema") if isinstance(raw, dict) else None
+        raise BadManifest(
+            f"{path} has schema {found!r}; this edge-et reads schema {SCHEMA}",
+            hint="export the model again with this version",
+        )
+    if raw.get("kind") != wanted:
+        raise BadManifest(f"{path} describes a {raw.get('kind')!r}, not a {wanted}")
+    return cast(ManifestT, _build(kind, raw, str(path)))
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> Path:
+    """Write `folder/edge_et.json` beside and rename, so that no reader sees half of it."""
+    path = folder / FILE_NAME
+    beside = path.with_suffix(".json.part")
+    beside.write_text(json.dumps(asdict(manifest), indent=2) + "\n", encoding="utf-8")
+    beside.replace(path)
+    return path
+
+
+def describe_part(folder: Path, path: Path, *, role: PartRole, precision: str) -> Part:
+    """Hash a file that lies under `folder` into its manifest entry."""
+    return Part(
+        role=role,
+        path=path.relative_to(folder).as_posix(),
+        precision=precision,
+        sha256=file_sha256(path),
+        size_bytes=path.stat().st_size,
+    )
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_files(folder: Path, manifest: Manifest, *, hashes: bool) -> None:
+    """Raise MissingArtifact or ChecksumMismatch unless every part lies there whole.
+
+    Sizes are always compared; `hashes` reads each file once.
+    """
+    for part in manifest.parts:
+        path = folder / part.path
+        if not path.is_file():
+            raise MissingArtifact(f"{path} is missing from the {manifest.kind}")
+        size_bytes = path.stat().st_size
+        if size_bytes != part.size_bytes or (hashes and file_sha256(path) != part.sha256):
+            raise ChecksumMismatch(
+                f"{path} is not the file that was exported ({size_bytes} bytes, "
+                f"{part.size_bytes} in the manifest)",
+                hint="restore that file, or export the model again",
+            )
+
+
+def _find(parts: tuple[Part, ...], role: PartRole, precision: str | None) -> Part:
+    found = [p for p in parts if p.role == role and precision in (None, p.precision)]
+    if not found:
+        have = ", ".join(sorted(f"{p.role} {p.precision}" for p in parts))
+        wanted = role if precision is None else f"{role} in {precision}"
+        raise MissingArtifact(f"the artifact has no {wanted}; it has {have}")
+    return found[0]
+
+
+T = TypeVar("T")
+
+
+def _build(kind: Any, raw: Any, where: str) -> Any:
+    """Turn parsed JSON into the dataclass `kind`, refusing missing, unknown and mistyped fields."""
+    if is_dataclass(kind) and isinstance(kind, type):
+        return _build_record(kind, raw, where)
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple:
+        if not isinstance(raw, list):
+            raise BadManifest(f"{where}: expected a list")
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return tuple(_build(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(raw))
+        if len(raw) != len(arguments):
+            raise BadManifest(f"{where}: expected {len(arguments)} values, found {len(raw)}")
+        return tuple(_build(a, item, where) for a, item in zip(arguments, raw, strict=True))
+    if origin is Literal:
+        if raw not in arguments:
+            raise BadManifest(f"{where}: {raw!r} is none of {', '.join(map(repr, arguments))}")
+        return raw
+    if origin is types.UnionType:
+        return None if raw is None else _build(arguments[0], raw, where)
+    if origin is dict:
+        if not isinstance(raw, dict):
+            raise BadManifest(f"{where}: expected an object")
+        return {str(k): _build(arguments[1], v, f"{where}.{k}") for k, v in raw.items()}
+    allowed = (int, float) if kind is float else (kind,)
+    if not isinstance(raw, allowed) or (isinstance(raw, bool) and kind is not bool):
+        raise BadManifest(f"{where}: expected {kind.__name__}, found {raw!r}")
+    return kind(raw)
+
+
+def _build_record(kind: type[T], raw: Any, where: str) -> T:
+    if not isinstance(raw, dict):
+        raise BadManifest(f"{where}: expected an object")
+    hints = typing.get_type_hints(kind)
+    record = cast(Any, kind)
+    names = {f.name for f in fields(record)}
+    if unknown := sorted(set(raw) - names):
+        raise BadManifest(f"{where}: unknown field {unknown[0]!r}")
+    values = {k: _build(hints[k], v, f"{where}: {k}") for k, v in raw.items()}
+    try:
+        return cast(T, record(**values))
+    except TypeError as exc:
+        raise BadManifest(f"{where}: {exc}") from exc
+
+
+__all__ = [
+    "FILE_NAME", "SCHEMA", "DecoderSpec", "ExtractorManifest", "ImagePolicy", "Manifest",
+    "Parity", "Part", "ReasonerManifest", "Source", "check_files", "describe_part",
+    "file_sha256", "read_manifest", "write_manifest",
+]  # fmt: skip
