@@ -1,0 +1,3 @@
+from edge_et_tuning.cli import app
+
+app()

@@ -1,0 +1,96 @@
+"""Visual extraction tuning data: (stage-1 prompt, description), the paper's three steps.
+
+    question-answer pair -> declarative statement -> a description that weaves the statement in
+
+The paper pays an 8B teacher for both steps and cannot check it; here the scene's ground truth
+writes them, so the data is exact and free. The human turn is the inference prompt with the focus
+phrase of the question, as in the released data.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+
+from edge_et.answers import answer_form
+from edge_et.prompts import extraction_prompt
+from edge_et_tuning.queries import FARTHER, Query, solve
+from edge_et_tuning.questions import Question, described_view, full_view, sample_question
+from edge_et_tuning.scenes import Scene
+from edge_et_tuning.views import article, focused_view, write_view
+
+_DIRECT_SHARE = 0.12
+_WHOLE_SHARE = 0.04
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One exchange: what the user says about the image and what the extractor should write."""
+
+    user_text: str
+    target: str
+
+
+def statement(scene: Scene, query: Query) -> str:
+    """Turn a question and its answer into a self-contained sentence; options leave no trace."""
+    bare = replace(query, options=())
+    answer = solve(bare, full_view(scene, bare)).answer
+    target = query.target.text()
+    match bare.kind:
+        case "colour" | "size" | "fill":
+            return f"The {target} is {answer}."
+        case "shape":
+            return f"The {target} is {article(answer)} {answer}."
+        case "count":
+            if answer == "1":
+                return f"There is 1 {target}."
+            return f"There are {answer} {query.target.text(plural=True)}."
+        case "exists" | "absent":
+            there = (answer == "yes") is (bare.kind == "exists")
+            return f"There is {article(target) if there else 'no'} {target}."
+        case "extreme":
+            return f"The {bare.attribute} of the object {FARTHER[bare.direction]} is {answer}."
+        case "nearest":
+            return f"Nearest to the {target} is the {answer}."
+    assert query.other is not None
+    other = query.other.text()
+    match bare.kind:
+        case "left_right" | "above_below" | "compare_size":
+            relation = FARTHER.get(bare.direction, bare.direction)
+            ahead = answer in ("yes", target)
+            return f"The {target if ahead else other} is {relation}."
+        case "compare_count":
+            ones, others = query.target.text(plural=True), query.other.text(plural=True)
+            return f"There are {'' if answer == 'yes' else 'not '}more {ones} than {others}."
+        case "same":
+            return (
+                f"The {target} and the {other} have {'the same' if answer == 'yes' else 'another'} "
+                f"{bare.attribute}."
+            )
+    raise ValueError(f"no statement for {query.kind}")
+
+
+def description(scene: Scene, question: Question) -> str:
+    """Return what the extractor should write for `question`: what it needs, and the statement."""
+    text = write_view(described_view(scene, question))
+    said = statement(scene, question.query)
+    return text if said in text else f"{text} {said}"
+
+
+def direct_prompt(question_text: str) -> str:
+    """Return the user text that asks the extractor itself, without a reasoner."""
+    return f"{question_text}\nAnswer with the {answer_form(question_text).value} only."
+
+
+def extraction_turn(scene: Scene, rng: random.Random) -> Turn:
+    """Return one training turn on `scene`.
+
+    Mostly a description under a focus phrase; some descriptions of the whole image; some direct
+    answers (visual instruction tuning), so that asking the extractor alone is a fair comparison.
+    """
+    question = None if rng.random() < _WHOLE_SHARE else sample_question(scene, rng)
+    if question is None:
+        return Turn(user_text=extraction_prompt(""), target=write_view(focused_view(scene, "")))
+    if rng.random() < _DIRECT_SHARE:
+        return Turn(user_text=direct_prompt(question.text), target=question.answer)
+    return Turn(user_text=extraction_prompt(question.focus), target=description(scene, question))

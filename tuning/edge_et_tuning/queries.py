@@ -1,0 +1,241 @@
+"""A query is a question without its words. `solve` answers it from a view, step by step.
+
+One solver serves three ends: over the whole truth it gives the right answer, over a description it
+gives the reasoner's thinking trace, and over a description read back from an extraction it tells
+whether the extraction held what was needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_et_tuning.views import ORDINALS, Look, View, article
+
+NOT_SAID = "not in the description"
+ATTRIBUTES = ("colour", "shape", "size", "fill")
+KINDS = (
+    "colour", "shape", "size", "fill", "count", "exists", "absent", "left_right", "above_below",
+    "extreme", "nearest", "compare_size", "compare_count", "same", "choice",
+)  # fmt: skip
+_AXIS = {"left": "x", "right": "x", "above": "y", "below": "y"}
+_FORWARD = {"left": True, "right": False, "above": True, "below": False}
+FARTHER = {
+    "left": "further left", "right": "further right", "above": "higher up", "below": "lower down",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What is asked. Which fields are used follows from `kind`; `options` make it a choice."""
+
+    kind: str
+    target: Look = Look()
+    other: Look | None = None
+    attribute: str = "colour"
+    direction: str = "left"
+    pick_one: bool = False
+    """Ask which of the two (answer: its name) instead of whether (answer: yes or no)."""
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solution:
+    steps: str
+    answer: str
+
+    @property
+    def said(self) -> bool:
+        return self.answer != NOT_SAID
+
+
+def solve(query: Query, view: View) -> Solution:
+    """Answer `query` from what `view` says, or say that it does not say it."""
+    solution = _SOLVERS[query.kind](query, view)
+    if not query.options or not solution.said:
+        return solution
+    letters = {text: "ABCDEF"[i] for i, text in enumerate(query.options)}
+    letter = letters.get(solution.answer)
+    if letter is None:
+        return Solution(steps=f"{solution.steps} No option says so.", answer=NOT_SAID)
+    return Solution(steps=f"{solution.steps} Option {letter} is {solution.answer}.", answer=letter)
+
+
+def _lacking(steps: str) -> Solution:
+    return Solution(steps=f"{steps} The description does not say it.", answer=NOT_SAID)
+
+
+def _find(target: Look, view: View) -> tuple[str, Look | None]:
+    """Look for the one object meant by `target`; return the step and what was found."""
+    found = [look for look in view.looks if target.matches(look)]
+    step = f"I look for the {target.text()} in the list."
+    if not found:
+        return f"{step} There is none.", None
+    return f"{step} There is {article(found[0].text())} {found[0].text()}.", found[0]
+
+
+def _attribute(query: Query, view: View) -> Solution:
+    step, found = _find(query.target, view)
+    if found is None:
+        return _lacking(step)
+    value = getattr(found, query.attribute)
+    if value is None:
+        return _lacking(f"{step} Its {query.attribute} is not given.")
+    return Solution(steps=f"{step} Its {query.attribute} is {value}.", answer=value)
+
+
+def _tally(target: Look, view: View) -> tuple[str, int]:
+    found = [look for look in view.looks if target.matches(look)]
+    step = f"I count the {target.text(plural=True)} in the list."
+    if not found:
+        return f"{step} There is none. That makes 0.", 0
+    counted = ", ".join(f"{i} {look.text()}" for i, look in enumerate(found, 1))
+    return f"{step} {counted}. That makes {len(found)}.", len(found)
+
+
+def _unsaid_part(target: Look, view: View) -> str | None:
+    """Return an attribute that `target` filters on and the description leaves out."""
+    for name in ("size", "fill"):
+        if getattr(target, name) and any(getattr(look, name) is None for look in view.looks):
+            return name
+    return None
+
+
+def _count(query: Query, view: View) -> Solution:
+    if missing := _unsaid_part(query.target, view):
+        return _lacking(f"The {missing} of the objects is not given.")
+    step, count = _tally(query.target, view)
+    return Solution(steps=step, answer=str(count))
+
+
+def _exists(query: Query, view: View) -> Solution:
+    if missing := _unsaid_part(query.target, view):
+        return _lacking(f"The {missing} of the objects is not given.")
+    target = query.target.text()
+    found = [look for look in view.looks if query.target.matches(look)]
+    step = f"I look for {article(target)} {target} in the list."
+    there = f"There is {article(found[0].text())} {found[0].text()}." if found else "There is none."
+    yes = bool(found) is (query.kind == "exists")
+    asked = "" if query.kind == "exists" else " The question is whether there is none."
+    return Solution(steps=f"{step} {there}{asked}", answer="yes" if yes else "no")
+
+
+def _place(target: Look, view: View) -> int | None:
+    for place, look in enumerate(view.looks):
+        if target.matches(look):
+            return place
+    return None
+
+
+def _order(query: Query, view: View) -> Solution:
+    assert query.other is not None
+    if _AXIS[query.direction] != view.axis:
+        return _lacking("The list is not in that order.")
+    first, second = _place(query.target, view), _place(query.other, view)
+    target, other = query.target.text(), query.other.text()
+    for place, name in ((first, target), (second, other)):
+        if place is None:
+            return _lacking(f"I look for the {name} in the list. There is none.")
+    assert first is not None and second is not None
+    ahead = (first < second) if _FORWARD[query.direction] else (first > second)
+    winner = target if ahead else other
+    steps = (
+        f"The {target} is {ORDINALS[first]} and the {other} is {ORDINALS[second]}. "
+        f"So the {winner} is {FARTHER[query.direction]}."
+    )
+    if query.pick_one:
+        return Solution(steps=steps, answer=winner)
+    return Solution(steps=steps, answer="yes" if ahead else "no")
+
+
+def _extreme(query: Query, view: View) -> Solution:
+    if _AXIS[query.direction] != view.axis:
+        return _lacking("The list is not in that order.")
+    if not view.looks:
+        return _lacking("The list is empty.")
+    at_start = _FORWARD[query.direction]
+    look = view.looks[0 if at_start else -1]
+    end = "first" if at_start else "last"
+    value = getattr(look, query.attribute)
+    if value is None:
+        return _lacking(f"The {end} in the list is the {look.text()}.")
+    return Solution(
+        steps=f"The {end} in the list is the {look.text()}. Its {query.attribute} is {value}.",
+        answer=value,
+    )
+
+
+def _nearest(query: Query, view: View) -> Solution:
+    wanted = query.target.text()
+    for name, neighbour in view.nearest:
+        if name == wanted:
+            return Solution(
+                steps=f"The description says that nearest to the {name} is the {neighbour}.",
+                answer=neighbour,
+            )
+    return _lacking(f"I look for what is nearest to the {wanted}.")
+
+
+def _compare_size(query: Query, view: View) -> Solution:
+    assert query.other is not None
+    names, sizes = (query.target, query.other), []
+    steps = []
+    for name in names:
+        found = [look for look in view.looks if name.matches(look)]
+        if not found:
+            return _lacking(f"I look for the {name.text()} in the list. There is none.")
+        if found[0].size is None:
+            return _lacking(f"The size of the {name.text()} is not given.")
+        sizes.append(found[0].size)
+        steps.append(f"The {name.text()} is {found[0].size}.")
+    if sizes[0] == sizes[1]:
+        return _lacking(" ".join(steps))
+    wanted = "large" if query.direction == "larger" else "small"
+    winner = names[sizes.index(wanted)].text()
+    said = f"{' '.join(steps)} So the {winner} is {query.direction}."
+    if query.pick_one:
+        return Solution(steps=said, answer=winner)
+    return Solution(steps=said, answer="yes" if winner == query.target.text() else "no")
+
+
+def _compare_count(query: Query, view: View) -> Solution:
+    assert query.other is not None
+    first_step, first = _tally(query.target, view)
+    second_step, second = _tally(query.other, view)
+    relation = "more than" if first > second else "less than" if first < second else "as many as"
+    steps = f"{first_step} {second_step} {first} is {relation} {second}."
+    return Solution(steps=steps, answer="yes" if first > second else "no")
+
+
+def _same(query: Query, view: View) -> Solution:
+    assert query.other is not None
+    values, steps = [], []
+    for name in (query.target, query.other):
+        found = [look for look in view.looks if name.matches(look)]
+        if not found:
+            return _lacking(f"I look for the {name.text()} in the list. There is none.")
+        value = getattr(found[0], query.attribute)
+        if value is None:
+            return _lacking(f"The {query.attribute} of the {name.text()} is not given.")
+        values.append(value)
+        steps.append(f"The {query.attribute} of the {name.text()} is {value}.")
+    same = values[0] == values[1]
+    verdict = "That is the same." if same else "That is not the same."
+    return Solution(steps=f"{' '.join(steps)} {verdict}", answer="yes" if same else "no")
+
+
+_SOLVERS = {
+    "colour": _attribute,
+    "shape": _attribute,
+    "size": _attribute,
+    "fill": _attribute,
+    "count": _count,
+    "exists": _exists,
+    "absent": _exists,
+    "left_right": _order,
+    "above_below": _order,
+    "extreme": _extreme,
+    "nearest": _nearest,
+    "compare_size": _compare_size,
+    "compare_count": _compare_count,
+    "same": _same,
+}

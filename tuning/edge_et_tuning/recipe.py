@@ -1,0 +1,151 @@
+"""The starter pair from a seed: tokenizer, scenes, tower, reasoner, projector, everything.
+
+Each phase resumes from its checkpoint, so running the recipe again after a kill goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_et_tuning.training import Schedule
+
+if TYPE_CHECKING:
+    from transformers import (
+        LlavaOnevisionForConditionalGeneration,
+        PreTrainedTokenizerFast,
+        Qwen3ForCausalLM,
+    )
+
+log = logging.getLogger(__name__)
+
+FIRST_TRAINING_SEED = 1_000_000
+CORPUS_SEED = 50_000_000
+VOCAB_ROWS = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What the shipped starter was made with; smaller numbers make a quick, worse pair."""
+
+    seed: int = 0
+    scenes: int = 90_000
+    tower: Schedule = Schedule(steps=2000, batch_size=48, peak_lr=3e-3)
+    reasoner: Schedule = Schedule(steps=1000, batch_size=48, peak_lr=3e-3)
+    projector: Schedule = Schedule(steps=350, batch_size=48, peak_lr=3e-3)
+    everything: Schedule = Schedule(steps=1900, batch_size=48, peak_lr=2e-3)
+
+
+def make_pair(folder: Path, recipe: Recipe) -> tuple[Path, Path]:
+    """Train both models under `folder`; return their checkpoint folders (extractor, reasoner)."""
+    import torch
+
+    from edge_et_tuning.models import build_extractor, build_reasoner
+    from edge_et_tuning.tokenizer import IM_END, load_tokenizer, train_tokenizer
+
+    if not (folder / "tokenizer" / "tokenizer_config.json").exists():
+        train_tokenizer(folder / "tokenizer", seed=CORPUS_SEED)
+    tokenizer = load_tokenizer(folder / "tokenizer")
+    stop_id = tokenizer.convert_tokens_to_ids(IM_END)
+    torch.manual_seed(recipe.seed)
+    extractor = build_extractor(
+        vocab_size=VOCAB_ROWS,
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        stop_token_id=stop_id,
+    )
+    reasoner = build_reasoner(vocab_size=VOCAB_ROWS, stop_token_id=stop_id)
+    train_extractor(folder, recipe, extractor, reasoner, tokenizer)
+    return (
+        save_extractor(folder / "extractor", extractor, folder / "tokenizer"),
+        save_reasoner(folder / "reasoner", reasoner, folder / "tokenizer"),
+    )
+
+
+def train_extractor(
+    folder: Path,
+    recipe: Recipe,
+    extractor: LlavaOnevisionForConditionalGeneration,
+    reasoner: Qwen3ForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    """Run the four phases in order; finished ones only load their weights."""
+    from edge_et_tuning.extractor_training import extractor_loss
+    from edge_et_tuning.pool import open_pool
+    from edge_et_tuning.reasoner_training import reasoner_loss
+    from edge_et_tuning.tower import PatchHeads, tower_loss
+    from edge_et_tuning.training import device, run_phase
+
+    extractor.to(device())
+    reasoner.to(device())
+    tower = extractor.model.vision_tower
+    heads = PatchHeads(tower.config.hidden_size).to(device())
+    log.info("drawing %d scenes where they are missing", recipe.scenes)
+    pool = open_pool(folder / "pool", first_seed=FIRST_TRAINING_SEED, scenes=recipe.scenes)
+    run_phase(
+        "1-tower",
+        folder,
+        {"tower": tower, "heads": heads},
+        tower_loss(tower, heads, pool, batch_size=recipe.tower.batch_size),
+        recipe.tower,
+    )
+    run_phase(
+        "2-reasoner",
+        folder,
+        {"reasoner": reasoner},
+        reasoner_loss(reasoner, tokenizer, batch_size=recipe.reasoner.batch_size),
+        recipe.reasoner,
+    )
+    for name, schedule, train_tower in (
+        ("3-projector", recipe.projector, False),
+        ("4-everything", recipe.everything, True),
+    ):
+        tower.requires_grad_(train_tower)
+        run_phase(
+            name,
+            folder,
+            {"extractor": extractor, "heads": heads},
+            extractor_loss(
+                extractor,
+                heads,
+                tokenizer,
+                pool,
+                batch_size=schedule.batch_size,
+                train_tower=train_tower,
+            ),
+            schedule,
+        )
+
+
+def save_extractor(
+    out: Path, model: LlavaOnevisionForConditionalGeneration, tokenizer_folder: Path
+) -> Path:
+    """Write the extractor as an ordinary checkpoint folder, processor files included."""
+    from transformers import LlavaOnevisionImageProcessor
+
+    model.save_pretrained(out)
+    side = model.config.vision_config.image_size
+    LlavaOnevisionImageProcessor(
+        size={"height": side, "width": side},
+        image_grid_pinpoints=model.config.image_grid_pinpoints,
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
+    ).save_pretrained(out)
+    _copy_tokenizer(tokenizer_folder, out)
+    return out
+
+
+def save_reasoner(out: Path, model: Qwen3ForCausalLM, tokenizer_folder: Path) -> Path:
+    model.save_pretrained(out)
+    _copy_tokenizer(tokenizer_folder, out)
+    # Trained on traces without a detour, so its best answer is its likeliest one.
+    settings = {"do_sample": False, "eos_token_id": model.config.eos_token_id}
+    (out / "generation_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+    return out
+
+
+def _copy_tokenizer(source: Path, out: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (out / name).write_bytes((source / name).read_bytes())
