@@ -154,9 +154,8 @@ def _order_templates(query: Query) -> tuple[str, ...]:
             for side in _WHICH_SIDE[query.direction]
         )
     sides = _SIDE[query.direction]
-    return tuple(f"Is the {{t}} {side} the {{o}}?" for side in sides) + (
-        f"Does the {{t}} lie {sides[0]} the {{o}}?",
-    )
+    asked = [f"Is the {{t}} {side} the {{o}}?" for side in sides]
+    return (*asked, f"Does the {{t}} lie {sides[0]} the {{o}}?")
 
 
 def _extreme_templates(query: Query) -> tuple[str, ...]:

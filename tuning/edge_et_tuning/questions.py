@@ -39,13 +39,12 @@ def full_view(scene: Scene, query: Query) -> View:
     vertical = query.direction in ("above", "below")
     view = focused_view(scene, "")
     if vertical:
-        ordered = focused_view(scene, "above")
-        view = replace(view, axis="y", looks=_full_looks(scene, ordered))
+        view = replace(view, axis="y", looks=_full_looks(scene))
     near = nearest_statement(scene, query)
     return replace(view, nearest=(near,) if near else ())
 
 
-def _full_looks(scene: Scene, ordered: View) -> tuple[Look, ...]:
+def _full_looks(scene: Scene) -> tuple[Look, ...]:
     return tuple(look_of(item) for item in sorted(scene.objects, key=lambda o: o.y_px))
 
 
@@ -125,7 +124,9 @@ def _attribute_sampler(attribute: str) -> Callable[[Scene, random.Random], Query
     def sample(scene: Scene, rng: random.Random) -> Query | None:
         (item,) = _pick(scene, rng, 1)
         target = _refer(scene, item, rng, without=attribute, plain=rng.random() < 0.7)
-        return target and Query(kind=attribute, target=target, attribute=attribute)
+        if target is None:
+            return None
+        return Query(kind=attribute, target=target, attribute=attribute)
 
     return sample
 
@@ -265,8 +266,7 @@ def _sample_choice(scene: Scene, rng: random.Random) -> Query | None:
         return None
     if query.other is not None:
         query = replace(query, pick_one=True)
-        wrong = [query.target.text(), query.other.text()]
-        options = wrong
+        options = [query.target.text(), query.other.text()]
     else:
         right = solve(query, full_view(scene, query)).answer
         options = [right, *_wrong_options(query, right, rng)]

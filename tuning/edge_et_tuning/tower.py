@@ -20,7 +20,7 @@ _CLASSES = (len(SHAPES), len(COLOURS), len(SIZES), len(FILLS))
 _NAMES = ("shape", "colour", "size", "fill")
 
 
-class PatchHeads(nn.Module):
+class PatchHeads(nn.Module):  # type: ignore[misc]  # torch ships no types we may follow
     """Linear readouts of patch features [B, P, H]; dropped after training."""
 
     def __init__(self, hidden_size: int) -> None:

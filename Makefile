@@ -1,0 +1,54 @@
+# make demo   one answered question, from nothing but Python 3.11+ and a C++ compiler
+# make test   everything CI runs: lint, types, unit, golden and end-to-end tests
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime-installed
+DEV     := $(VENV)/.dev-installed
+PIP    := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
+
+DEMO_IMAGE    := examples/shapes.png
+DEMO_QUESTION := What colour is the star?
+
+.PHONY: demo test lint types unit golden e2e format clean
+.DELETE_ON_ERROR:
+
+demo: $(RUNTIME)
+	$(BIN)/edge-et ask $(DEMO_IMAGE) "$(DEMO_QUESTION)" --stats
+
+test: lint types unit golden e2e
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(DEV)
+	$(BIN)/mypy
+
+unit: $(DEV)
+	$(BIN)/pytest tests/unit
+
+golden: $(DEV)
+	$(BIN)/pytest tests/golden
+
+e2e: $(DEV)
+	$(BIN)/pytest tests/e2e
+
+format: $(DEV)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# llama-cpp-python is compiled here: about seven minutes on two cores, once; pip keeps the wheel.
+$(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable .
+	touch $@
+
+$(DEV): pyproject.toml constraints.txt $(RUNTIME)
+	$(PIP) --editable ".[export,tuning,dev]"
+	touch $@

@@ -1,0 +1,94 @@
+"""`python -m edge_et_tuning`: make the starter pair, look at scenes, evaluate a pair."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option(help="Folder of the run; running again goes on.")],
+    quick: Annotated[
+        bool, typer.Option(help="A few steps of each phase: does it run, not does it see.")
+    ] = False,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; default: all usable.")] = None,
+) -> None:
+    """Train the starter's two checkpoints from a seed (see tuning/README.md)."""
+    import torch
+
+    from edge_et.threads import usable_threads
+    from edge_et_tuning.recipe import QUICK, STARTER, make_pair
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(threads or usable_threads())
+    extractor, reasoner = make_pair(out, QUICK if quick else STARTER)
+    typer.echo(f"{extractor}\n{reasoner}")
+
+
+@app.command()
+def draw(
+    out: Annotated[Path, typer.Option(help="Folder for the image files and scenes.jsonl.")],
+    scenes: int = 20,
+    seed: int = 900_000_000,
+) -> None:
+    """Write scenes as image files with a question and its answer each."""
+    from edge_et_tuning.evaluation import exam
+    from edge_et_tuning.render import encode, render
+
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "scenes.jsonl").open("w", encoding="utf-8") as lines:
+        for scene, question in exam(scenes, seed):
+            name = f"scene-{scene.seed}.{'png' if scene.jpeg_quality is None else 'jpg'}"
+            (out / name).write_bytes(encode(scene, render(scene)))
+            record = {"image": name, "question": question.text, "answer": question.answer}
+            lines.write(json.dumps(record) + "\n")
+
+
+@app.command()
+def evaluate(
+    pair: str = "starter",
+    scenes: int = 1000,
+    seed: int = 900_000_000,
+    json_out: Annotated[
+        Path | None, typer.Option("--json", help="Write every result to this file.")
+    ] = None,
+) -> None:
+    """Ask a pair one question on each of many scenes it has never seen."""
+    import edge_et
+    from edge_et_tuning.evaluation import Result, Score, evaluate, summarize
+
+    results: list[Result] = []
+    with edge_et.load(pair) as chain:
+        for result in evaluate(chain, scenes, seed):
+            results.append(result)
+            if len(results) % 100 == 0:
+                right = sum(r.right for r in results)
+                typer.echo(f"{len(results)} asked, {right} right", err=True)
+    evaluation = summarize(results)
+    if json_out is not None:
+        json_out.write_text(json.dumps(asdict(evaluation), indent=1) + "\n", encoding="utf-8")
+
+    def line(name: str, score: Score) -> str:
+        low, high = score.interval
+        direct = score.direct_right / score.asked
+        return (
+            f"{name:<14}{score.asked:>6}{score.accuracy:>9.1%}  [{low:.1%}, {high:.1%}]"
+            f"{score.extraction_lacked:>10}{score.reasoner_missed:>9}{direct:>17.1%}"
+        )
+
+    typer.echo(
+        f"{'kind':<14}{'asked':>6}{'right':>9}  {'95 % Wilson':<14}"
+        f"{'extraction':>12}{'reasoner':>9}{'extractor alone':>17}"
+    )
+    typer.echo(f"{'':<46}{'lacked it':>9}{'missed it':>10}")
+    for kind, score in evaluation.by_kind.items():
+        typer.echo(line(kind, score))
+    typer.echo(line("all", evaluation.overall))
