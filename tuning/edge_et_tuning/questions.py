@@ -264,9 +264,10 @@ def _sample_choice(scene: Scene, rng: random.Random) -> Query | None:
     query = _SAMPLERS[rng.choice(_CHOICE_KINDS)](scene, rng)
     if query is None:
         return None
-    if query.other is not None:
+    options: list[str]
+    if (other := query.other) is not None:
         query = replace(query, pick_one=True)
-        options = [query.target.text(), query.other.text()]
+        options = [query.target.text(), other.text()]
     else:
         right = solve(query, full_view(scene, query)).answer
         options = [right, *_wrong_options(query, right, rng)]

@@ -40,10 +40,10 @@ class Recipe:
 
 
 STARTER = Recipe(
-    tower=Schedule(steps=2000, batch_size=48, peak_lr=3e-3),
-    reasoner=Schedule(steps=1000, batch_size=48, peak_lr=3e-3),
-    projector=Schedule(steps=350, batch_size=48, peak_lr=3e-3),
-    everything=Schedule(steps=1900, batch_size=48, peak_lr=2e-3),
+    tower=Schedule(steps=1400, batch_size=48, peak_lr=3e-3),
+    reasoner=Schedule(steps=900, batch_size=48, peak_lr=3e-3),
+    projector=Schedule(steps=300, batch_size=48, peak_lr=3e-3),
+    everything=Schedule(steps=1300, batch_size=48, peak_lr=2e-3),
     scenes=90_000,
 )
 QUICK = Recipe(
