@@ -1,0 +1,263 @@
+"""The extractor: image and instruction -> a stream of text.
+
+Features are spliced into the prompt where the chat layout has `<image>`; then prefill and decode.
+What the text is for, this module does not know.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_et import decoding, ort, tiling
+from edge_et.config import RuntimeConfig, SamplingConfig
+from edge_et.errors import BadManifest, ContextOverflow, InputError, LoadFailed
+from edge_et.graphs import Decoder, VisionEncoder
+from edge_et.image import LoadedImage
+from edge_et.manifest import ExtractorManifest, Part, PartRole, check_files, read_manifest
+from edge_et.sampling import choose_token, make_rng
+from edge_et.threads import usable_threads
+from edge_et.tokenization import Detokenizer, PromptTokenizer, Stripper
+from edge_et.types import FinishReason, ImageReport
+
+F32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtractionRun:
+    """One finished extraction. The four times add up to the run's wall clock."""
+
+    text: str
+    """Without surrounding white space; the streamed pieces joined."""
+    image: ImageReport
+    prompt_tokens: int
+    generated_tokens: int
+    """Without the stop token."""
+    finish_reason: FinishReason
+    """stop, extraction_length, or context when the context was smaller than the budget."""
+    tile_s: float
+    vision_s: float
+    """Vision tower, projector and splicing."""
+    prefill_s: float
+    """Tokenization, prefill of the prompt, KV cache set-up."""
+    decode_s: float
+    """From the first logits to the end, the reader's own time between two pieces included."""
+
+
+class Extractor:
+    """A loaded extractor artifact. One stream at a time."""
+
+    def __init__(
+        self,
+        *,
+        manifest: ExtractorManifest,
+        tokenizer: PromptTokenizer,
+        vision: VisionEncoder,
+        decoder: Decoder,
+        embed_tokens: npt.NDArray[Any],
+        image_newline: F32,
+        device: ort.UsedDevice,
+        threads: int,
+    ) -> None:
+        self.manifest, self.device, self.threads = manifest, device, threads
+        self._tokenizer = tokenizer
+        self._models: tuple[VisionEncoder, Decoder] | None = (vision, decoder)
+        self._embed_tokens, self._image_newline = embed_tokens, image_newline
+
+    @classmethod
+    def load(cls, folder: Path, runtime: RuntimeConfig) -> Extractor:
+        """Load the artifact in `folder`.
+
+        Raises MissingArtifact, BadManifest, ChecksumMismatch, DeviceUnavailable, LoadFailed.
+        """
+        manifest = read_manifest(folder, ExtractorManifest)
+        check_files(folder, manifest, hashes=runtime.verify_hashes)
+        device = ort.resolve_device(runtime.device)
+        threads = runtime.threads or usable_threads()
+        spec = manifest.decoder
+
+        def path(role: PartRole, suffix: str) -> Path:
+            return folder / _pick(manifest, role, suffix, device).path
+
+        vision = ort.Session(path("vision_encoder", ".onnx"), device, threads, spin=False)
+        return cls(
+            manifest=manifest,
+            tokenizer=PromptTokenizer(path("tokenizer", "tokenizer.json")),
+            vision=VisionEncoder(vision, manifest.image, spec.hidden_size),
+            decoder=Decoder(ort.Session(path("decoder", ".onnx"), device, threads), spec),
+            embed_tokens=_load_table(
+                path("embed_tokens", ".npy"), (spec.vocab_size, spec.hidden_size)
+            ),
+            image_newline=np.array(
+                _load_table(path("image_newline", ".npy"), (spec.hidden_size,)), dtype=np.float32
+            ),
+            device=device,
+            threads=threads,
+        )
+
+    def stream(
+        self,
+        image: LoadedImage,
+        user_text: str,
+        *,
+        budget_tokens: int,
+        sampling: SamplingConfig,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Generator[str, None, ExtractionRun]:
+        """Yield the extraction in pieces and return its record.
+
+        Raises ImageError, ContextOverflow, Cancelled (within one token), InferenceFailed.
+        """
+        clock = _Clock()
+        vision, decoder = self._loaded()
+        policy = self.manifest.image
+        tiles = tiling.prepare(image.rgb, policy)
+        tile_s = clock.lap()
+        before, after = self._tokenizer.encode(user_text)
+        image_tokens = tiling.image_tokens(tiles, policy)
+        prompt_tokens = len(before) + image_tokens + len(after)
+        budget, full = self._fit(prompt_tokens, budget_tokens)
+        tokenize_s = clock.lap()
+        features = self._features(vision, tiles, cancelled)
+        vision_s = clock.lap()
+        prompt = np.concatenate([self._embed(before), features, self._embed(after)])
+        step = decoder.start(prompt_tokens + budget)
+        logits = decoding.prefill(step, prompt, cancelled)
+        prefill_s = tokenize_s + clock.lap()
+        rng = make_rng(sampling)
+        tokens = decoding.generate(
+            step,
+            logits,
+            past_tokens=prompt_tokens,
+            budget_tokens=budget,
+            embed=self._embed,
+            choose=lambda scores: choose_token(scores, sampling, rng),
+            stop_ids=frozenset(self.manifest.stop_token_ids),
+            cancelled=cancelled,
+        )
+        text, generated_tokens, ended = yield from self._detokenized(tokens)
+        return ExtractionRun(
+            text=text,
+            image=_report(image, tiles, image_tokens),
+            prompt_tokens=prompt_tokens,
+            generated_tokens=generated_tokens,
+            finish_reason="stop" if ended == "stop" else full,
+            tile_s=tile_s,
+            vision_s=vision_s,
+            prefill_s=prefill_s,
+            decode_s=clock.lap(),
+        )
+
+    def close(self) -> None:
+        """Free the sessions; a later `stream` is refused."""
+        self._models = None
+
+    def _loaded(self) -> tuple[VisionEncoder, Decoder]:
+        if self._models is None:
+            raise InputError("the extractor is closed", hint="load it again")
+        return self._models
+
+    def _fit(self, prompt_tokens: int, budget_tokens: int) -> tuple[int, FinishReason]:
+        """Return how many tokens may be generated and the reason to report when they run out."""
+        if budget_tokens < 1:
+            raise InputError(f"the extraction budget must be at least 1, not {budget_tokens}")
+        context = self.manifest.decoder.context_tokens
+        room = context - prompt_tokens
+        if room < 1:
+            raise ContextOverflow(
+                f"image and instruction take {prompt_tokens} tokens, the extractor's context "
+                f"holds {context} and the extraction needs some of them",
+                hint="use a smaller image or a shorter question",
+            )
+        return min(room, budget_tokens), "context" if room < budget_tokens else "extraction_length"
+
+    def _features(
+        self, vision: VisionEncoder, tiles: tiling.Tiles, cancelled: Callable[[], bool]
+    ) -> F32:
+        """Return the image's rows of the prompt [image_tokens, hidden].
+
+        Tiles go through the tower one at a time: the activations of one tile bound the memory.
+        """
+        features = []
+        for tile in tiles.pixel_values:
+            decoding.raise_if(cancelled)
+            features.append(vision(tile))
+        return tiling.splice_features(
+            np.stack(features), tiles, self.manifest.image, self._image_newline
+        )
+
+    def _embed(self, ids: list[int]) -> F32:
+        """Gather rows [tokens, hidden] from the memory-mapped table."""
+        rows: F32 = self._embed_tokens[ids].astype(np.float32)
+        return rows
+
+    def _detokenized(
+        self, tokens: Generator[int, None, str]
+    ) -> Generator[str, None, tuple[str, int, str]]:
+        """Yield the text of `tokens` in pieces; return it whole, their count and their ending."""
+        detokenizer, stripper = Detokenizer(self._tokenizer.decode), Stripper()
+        pieces: list[str] = []
+        count = 0
+        while True:
+            try:
+                token = next(tokens)
+            except StopIteration as end:
+                ended: str = end.value
+                break
+            count += 1
+            if piece := stripper.push(detokenizer.push(token)):
+                pieces.append(piece)
+                yield piece
+        if piece := stripper.push(detokenizer.finish()):
+            pieces.append(piece)
+            yield piece
+        return "".join(pieces), count, ended
+
+
+class _Clock:
+    """Laps without gaps: each starts where the last one ended, so they add up to the whole."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+
+    def lap(self) -> float:
+        last, self._last = self._last, time.perf_counter()
+        return self._last - last
+
+
+def _report(image: LoadedImage, tiles: tiling.Tiles, image_tokens: int) -> ImageReport:
+    return ImageReport(
+        original_height_px=image.original_height_px,
+        original_width_px=image.original_width_px,
+        used_height_px=tiles.used_height_px,
+        used_width_px=tiles.used_width_px,
+        tiles=len(tiles.pixel_values),
+        image_tokens=image_tokens,
+        notes=image.notes,
+    )
+
+
+def _pick(manifest: ExtractorManifest, role: PartRole, suffix: str, device: str) -> Part:
+    """Return the part of `role` to run: fp16 is what CUDA is fast in and a CPU is slow in."""
+    parts = [p for p in manifest.parts if p.role == role and p.path.endswith(suffix)]
+    if not parts:
+        raise BadManifest(f"the manifest lists no {role} ({suffix})")
+    fitting = [p for p in parts if (p.precision == "fp16") == (device == "cuda")]
+    return (fitting or parts)[0]
+
+
+def _load_table(path: Path, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Map a .npy file of floats and check its shape; rows are read when they are used."""
+    try:
+        table: npt.NDArray[Any] = np.load(path, mmap_mode="r")
+    except (OSError, ValueError) as exc:
+        raise LoadFailed(f"{path} cannot be read: {exc}") from exc
+    if table.shape != shape or table.dtype.kind != "f":
+        raise LoadFailed(f"{path} holds {table.dtype} {table.shape}, expected floats {shape}")
+    return table
