@@ -78,7 +78,7 @@ def splice_features(
     if (rows, columns) != grid.shape[:2]:
         grid = resize_bilinear(grid, rows, columns)
     ends = np.broadcast_to(newline, (rows, 1, newline.shape[0]))
-    grid = np.concatenate([grid, ends], axis=1).reshape(rows * (columns + 1), -1)
+    grid = np.concatenate([grid, ends], axis=1).reshape(rows * (columns + 1), len(newline))
     return np.concatenate([features[0], grid])
 
 
