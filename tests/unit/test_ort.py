@@ -1,0 +1,119 @@
+"""Devices and sessions, with the one graph small enough to carry: y = x + x."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_et import ort
+from edge_et.config import RuntimeConfig
+from edge_et.errors import DeviceUnavailable, InferenceFailed, LoadFailed
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> ort.Session:
+    path = tmp_path / "double.onnx"
+    path.write_bytes(ort._PROBE_MODEL)
+    return ort.Session(path, "cpu", 1)
+
+
+@pytest.fixture
+def without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ort, "usable_providers", lambda: ("CPUExecutionProvider",))
+
+
+def test_a_session_runs(session: ort.Session) -> None:
+    result = session.run({"x": np.array([3], np.float32)}, "y")
+    assert result.tolist() == [6]
+    assert session.input_dtypes == {"x": np.dtype(np.float32)}
+    assert session.output_shapes == {"y": (1,)}
+    assert (session.device, session.threads) == ("cpu", 1)
+
+
+def test_a_bound_session_writes_in_place(session: ort.Session) -> None:
+    binding = session.bind()
+    result = np.zeros(1, np.float32)
+    binding.bind_output("y", result)
+    for value in (1, 5):
+        binding.bind_input("x", np.array([value], np.float32))
+        binding.run()
+        assert result.tolist() == [2 * value]
+
+
+def test_input_and_output_can_share_a_buffer(session: ort.Session) -> None:
+    binding = session.bind()
+    binding.share("x", "y", (1,))
+    shared = binding._kept["x"].numpy()
+    shared[0] = 1
+    for _ in range(3):
+        binding.run()
+    assert binding._kept["x"].numpy().tolist() == [8]
+
+
+def test_foreign_errors_become_ours(session: ort.Session, tmp_path: Path) -> None:
+    with pytest.raises(InferenceFailed, match=r"double\.onnx") as error:
+        session.run({"x": np.zeros(1, np.int64)}, "y")
+    assert error.value.__cause__ is not None
+    with pytest.raises(LoadFailed, match=r"absent\.onnx"):
+        ort.Session(tmp_path / "absent.onnx", "cpu", 1)
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no model")
+    with pytest.raises(LoadFailed, match="edge-et doctor"):
+        ort.Session(broken, "cpu", 1)
+
+
+def test_the_cpu_is_usable_and_a_cloud_is_no_device() -> None:
+    assert "CPUExecutionProvider" in ort.usable_providers()
+    assert "AzureExecutionProvider" not in ort.usable_providers()
+
+
+def test_cuda_never_falls_back(without_cuda: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DeviceUnavailable, match="built without it"):
+        ort.resolve_device(RuntimeConfig(device="cuda").device)
+    listed = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(ort.runtime(), "get_available_providers", lambda: listed)
+    with pytest.raises(DeviceUnavailable, match="doctor"):
+        ort.resolve_device("cuda")
+
+
+def test_auto_falls_back_and_says_so(
+    without_cuda: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert ort.resolve_device("auto") == "cpu"
+    assert not caplog.messages
+    listed = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(ort.runtime(), "get_available_providers", lambda: listed)
+    assert ort.resolve_device("auto") == "cpu"
+    assert "running on the CPU" in caplog.text
+
+
+def test_a_provider_dropped_while_loading_is_an_error(tmp_path: Path) -> None:
+    """onnxruntime itself only warns when CUDA's libraries do not load."""
+    path = tmp_path / "double.onnx"
+    path.write_bytes(ort._PROBE_MODEL)
+    if "CUDAExecutionProvider" in ort.usable_providers():
+        pytest.skip("CUDA works here")
+    with pytest.raises((DeviceUnavailable, LoadFailed)):
+        ort.Session(path, "cuda", 1)
+
+
+def test_telemetry_is_off_before_onnxruntime_is_loaded() -> None:
+    """In a fresh process: what the variable holds at the moment of the import."""
+    code = (
+        "import builtins, os, sys\n"
+        "real, seen = builtins.__import__, []\n"
+        "def spy(name, *rest):\n"
+        "    if name.split('.')[0] == 'onnxruntime' and not seen:\n"
+        "        seen.append(os.environ.get('ORT_DISABLE_TELEMETRY'))\n"
+        "    return real(name, *rest)\n"
+        "builtins.__import__ = spy\n"
+        "from edge_et import extractor, ort\n"
+        "assert 'onnxruntime' not in sys.modules and 'tokenizers' not in sys.modules\n"
+        "ort.runtime()\n"
+        "assert seen == ['1'], seen\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
