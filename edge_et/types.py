@@ -48,6 +48,8 @@ class Timings:
     None when no such token came.
     """
 
+    queue_s: float = 0.0
+    """Waiting for another call on the same chain to end."""
     image_s: float = 0.0
     """Decode, orientation, tiling, normalisation."""
     vision_s: float = 0.0

@@ -1,0 +1,260 @@
+"""The chain: image and question -> extraction -> thinking -> answer, as one stream.
+
+Works over two protocols, so it knows neither onnxruntime nor llama.cpp, no model files and no
+network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Generator, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from edge_et import stages
+from edge_et.config import GenerationConfig
+from edge_et.errors import Cancelled, InputError
+from edge_et.focus import focus_phrase
+from edge_et.prompts import extraction_prompt
+from edge_et.stages import Call, Cancel, ExtractorLike, ReasonerLike
+from edge_et.streams import AsyncStream, RecordT, Stream
+from edge_et.types import Answer, Chunk, Extraction, Timings
+
+if TYPE_CHECKING:
+    from edge_et.image import ImageInput, LoadedImage
+
+_QUEUE_POLL_S = 0.05
+
+
+class Chain:
+    """A pair, ready to answer. Safe to call from several threads: calls queue.
+
+    Every call takes a `GenerationConfig`, and `cancelled`, which is asked before each token; once
+    it says True the call raises Cancelled. Chunks come in the order extraction, thinking, answer.
+    `extractor` or `reasoner` is None in a chain that was loaded for the other half only.
+    """
+
+    def __init__(
+        self,
+        extractor: ExtractorLike | None,
+        reasoner: ReasonerLike | None,
+        *,
+        pair: str,
+        load_image: Callable[[ImageInput], LoadedImage] | None = None,
+    ) -> None:
+        self.pair = pair
+        self.extractor = extractor
+        self.reasoner = reasoner
+        self._load_image = load_image or _load_image
+        self._turns = _Turns()
+
+    def stream(
+        self,
+        image: ImageInput,
+        question: str,
+        generation: GenerationConfig | None = None,
+        *,
+        cancelled: Cancel | None = None,
+    ) -> Stream[Answer]:
+        """Stream extraction, thinking and answer; the stream's `result()` is the Answer."""
+
+        def run(call: Call) -> Generator[Chunk, None, Answer]:
+            reasoner = self._reasoner_for(question)
+            focus = focus_phrase(question)
+            notes = yield from self._extract(image, extraction_prompt(focus), focus, call)
+            return (yield from stages.think(reasoner, notes, question, self.pair, call))
+
+        return Stream(self._in_turn(run, generation, cancelled))
+
+    def stream_extract(
+        self,
+        image: ImageInput,
+        question: str | None = None,
+        generation: GenerationConfig | None = None,
+        *,
+        cancelled: Cancel | None = None,
+    ) -> Stream[Extraction]:
+        """Stream what the extractor writes down for `question`, which may be a noun phrase.
+
+        None describes the whole image.
+        """
+        focus = focus_phrase(question or "")
+        prompt = extraction_prompt(focus)
+        return Stream(
+            self._in_turn(
+                lambda call: self._extract(image, prompt, focus, call), generation, cancelled
+            )
+        )
+
+    def stream_think(
+        self,
+        notes: Extraction | str,
+        question: str,
+        generation: GenerationConfig | None = None,
+        *,
+        cancelled: Cancel | None = None,
+    ) -> Stream[Answer]:
+        """Stream thinking and answer over an extraction, edited or not, or over any text."""
+
+        def run(call: Call) -> Generator[Chunk, None, Answer]:
+            reasoner = self._reasoner_for(question)
+            record = _as_extraction(notes)
+            return (yield from stages.think(reasoner, record, question, self.pair, call))
+
+        return Stream(self._in_turn(run, generation, cancelled))
+
+    def ask(
+        self,
+        image: ImageInput,
+        question: str,
+        generation: GenerationConfig | None = None,
+        *,
+        cancelled: Cancel | None = None,
+    ) -> Answer:
+        return self.stream(image, question, generation, cancelled=cancelled).result()
+
+    def extract(
+        self,
+        image: ImageInput,
+        question: str | None = None,
+        generation: GenerationConfig | None = None,
+        *,
+        cancelled: Cancel | None = None,
+    ) -> Extraction:
+        return self.stream_extract(image, question, generation, cancelled=cancelled).result()
+
+    def extract_raw(
+        self,
+        image: ImageInput,
+        user_text: str,
+        generation: GenerationConfig | None = None,
+        *,
+        cancelled: Cancel | None = None,
+    ) -> Extraction:
+        """Put `user_text` to the extractor as it stands, e.g. a question to answer by itself."""
+        return Stream(
+            self._in_turn(
+                lambda call: self._extract(image, user_text, "", call), generation, cancelled
+            )
+        ).result()
+
+    def think(
+        self,
+        notes: Extraction | str,
+        question: str,
+        generation: GenerationConfig | None = None,
+        *,
+        cancelled: Cancel | None = None,
+    ) -> Answer:
+        """Over what `extract` gave, greedy decoding answers here just as `ask` does."""
+        return self.stream_think(notes, question, generation, cancelled=cancelled).result()
+
+    def astream(
+        self, image: ImageInput, question: str, generation: GenerationConfig | None = None
+    ) -> AsyncStream[Answer]:
+        """`stream` off the event loop; cancelling the task stops the models within one token."""
+        return AsyncStream(lambda stop: self.stream(image, question, generation, cancelled=stop))
+
+    async def aask(
+        self, image: ImageInput, question: str, generation: GenerationConfig | None = None
+    ) -> Answer:
+        async with self.astream(image, question, generation) as stream:
+            return await stream.result()
+
+    def close(self) -> None:
+        """Free both models, after the call that is running."""
+        with self._turns.take(_never):
+            for half in (self.extractor, self.reasoner):
+                if half is not None:
+                    half.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _in_turn(
+        self,
+        run: Callable[[Call], Generator[Chunk, None, RecordT]],
+        generation: GenerationConfig | None,
+        cancelled: Cancel | None,
+    ) -> Generator[Chunk, None, RecordT]:
+        call = Call(config=generation or GenerationConfig(), cancelled=cancelled or _never)
+        with self._turns.take(call.cancelled):
+            call.queued()
+            return (yield from run(call))
+
+    def _extract(
+        self, image: ImageInput, user_text: str, focus: str, call: Call
+    ) -> Generator[Chunk, None, Extraction]:
+        if self.extractor is None:
+            raise InputError("this chain has no extractor: it can only think over text")
+        return stages.extract(
+            self.extractor, lambda: self._load_image(image), user_text, focus, call
+        )
+
+    def _reasoner_for(self, question: str) -> ReasonerLike:
+        if not question.strip():
+            raise InputError("the question is empty")
+        if self.reasoner is None:
+            raise InputError("this chain has no reasoner: it can only extract")
+        return self.reasoner
+
+
+class _Turns:
+    """One call at a time, in the order the lock grants."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._owner: threading.Thread | None = None
+
+    @contextlib.contextmanager
+    def take(self, cancelled: Cancel) -> Iterator[None]:
+        """Wait for the turn and hold it. Raises Cancelled while waiting.
+
+        A second call from inside a loop over a stream would wait for itself for ever. On the main
+        thread that is an error; other threads may belong to a pool that carries many streams.
+        """
+        current = threading.current_thread()
+        if self._owner is current is threading.main_thread():
+            raise InputError(
+                "this thread is in the middle of a stream of the same chain",
+                hint="read the stream to its end or close it, then ask again",
+            )
+        while not self._lock.acquire(timeout=_QUEUE_POLL_S):
+            if cancelled():
+                raise Cancelled("cancelled while waiting for the chain")
+        self._owner = current
+        try:
+            yield
+        finally:
+            self._owner = None
+            self._lock.release()
+
+
+def _as_extraction(notes: Extraction | str) -> Extraction:
+    if isinstance(notes, Extraction):
+        return notes
+    return Extraction(
+        text=notes,
+        focus_phrase="",
+        image=None,
+        prompt_tokens=0,
+        generated_tokens=0,
+        finish_reason="stop",
+        timings=Timings(),
+    )
+
+
+def _load_image(source: ImageInput) -> LoadedImage:
+    from edge_et.image import load_image
+
+    return load_image(source)
+
+
+def _never() -> bool:
+    return False

@@ -1,0 +1,59 @@
+"""`edge-et ask IMAGE QUESTION`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from edge_et.cli import options as o
+from edge_et.cli.failures import failures
+from edge_et.cli.output import answer_record, answer_stats, exit_if_cut, play, print_json
+
+
+def ask(
+    image: o.IMAGE,
+    question: Annotated[str, typer.Argument(help="What to find out.")],
+    pair: o.PAIR = "starter",
+    extractor: o.EXTRACTOR = None,
+    reasoner: o.REASONER = None,
+    think: o.THINK = True,
+    think_budget: o.THINK_BUDGET = None,
+    answer_budget: o.ANSWER_BUDGET = None,
+    extract_budget: o.EXTRACT_BUDGET = None,
+    seed: o.SEED = None,
+    temperature: o.TEMPERATURE = None,
+    device: o.DEVICE = "auto",
+    threads: o.THREADS = None,
+    as_json: o.JSON = False,
+    as_jsonl: o.JSONL = False,
+    quiet: o.QUIET = False,
+    stats: o.STATS = False,
+    debug: o.DEBUG = False,
+) -> None:
+    """Answer QUESTION about IMAGE: extraction and thinking on stderr, the answer on stdout."""
+    form = o.output_format(as_json, as_jsonl)
+    runtime = o.runtime_config(device, threads)
+    with failures(as_json=form != "text", debug=debug):
+        import edge_et
+
+        source = o.image_source(image)
+        with edge_et.load(pair, extractor=extractor, reasoner=reasoner, runtime=runtime) as chain:
+            generation = o.generation_config(
+                chain,
+                think=think,
+                think_budget=think_budget,
+                answer_budget=answer_budget,
+                extract_budget=extract_budget,
+                seed=seed,
+                temperature=temperature,
+            )
+            answer = play(chain.stream(source, question, generation), form=form, quiet=quiet)
+            record = answer_record(answer, chain, device)
+        if form == "text":
+            typer.echo(answer.text)
+        else:
+            print_json({"event": "result"} | record if form == "jsonl" else record)
+        if stats:
+            answer_stats(answer)
+        exit_if_cut(answer, quiet=quiet)

@@ -1,0 +1,52 @@
+"""`edge-et extract IMAGE [QUESTION]`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from edge_et.cli import options as o
+from edge_et.cli.failures import failures
+from edge_et.cli.output import extraction_record, play, print_json, print_stats
+
+
+def extract(
+    image: o.IMAGE,
+    question: Annotated[
+        str | None, typer.Argument(help="What to look for; without it the whole image.")
+    ] = None,
+    pair: o.PAIR = "starter",
+    extractor: o.EXTRACTOR = None,
+    extract_budget: o.EXTRACT_BUDGET = None,
+    device: o.DEVICE = "auto",
+    threads: o.THREADS = None,
+    as_json: o.JSON = False,
+    as_jsonl: o.JSONL = False,
+    stats: o.STATS = False,
+    debug: o.DEBUG = False,
+) -> None:
+    """Write down what in IMAGE matters for QUESTION. `edge-et think --from -` takes it up."""
+    form = o.output_format(as_json, as_jsonl)
+    runtime = o.runtime_config(device, threads)
+    with failures(as_json=form != "text", debug=debug):
+        import edge_et
+
+        source = o.image_source(image)
+        with edge_et.load(pair, extractor=extractor, runtime=runtime, only="extractor") as chain:
+            generation = o.generation_config(chain, extract_budget=extract_budget)
+            stream = chain.stream_extract(source, question, generation)
+            extraction = play(stream, form=form, quiet=True)
+            record = extraction_record(extraction, chain, device)
+        if form == "text":
+            typer.echo(extraction.text)
+        else:
+            print_json({"event": "result"} | record if form == "jsonl" else record)
+        if extraction.finish_reason != "stop":
+            typer.echo(f"the extraction was cut: {extraction.finish_reason}", err=True)
+        if stats:
+            counts = {
+                "extract_prefill": extraction.prompt_tokens,
+                "extract_decode": extraction.generated_tokens,
+            }
+            print_stats(extraction.timings, tokens=counts)

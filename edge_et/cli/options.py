@@ -1,0 +1,119 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from edge_et.chain import Chain
+    from edge_et.config import GenerationConfig, RuntimeConfig, SamplingConfig
+
+IMAGE = Annotated[str, typer.Argument(metavar="IMAGE", help="An image file, or - for stdin.")]
+PAIR = Annotated[str, typer.Option(help="A pair of the registry.")]
+EXTRACTOR = Annotated[
+    Path | None, typer.Option(help="Folder of an exported extractor, instead of the pair's.")
+]
+REASONER = Annotated[
+    Path | None, typer.Option(help="GGUF file or folder of a reasoner, instead of the pair's.")
+]
+DEVICE = Annotated[str, typer.Option(help="auto, cpu or cuda; cuda never falls back.")]
+THREADS = Annotated[int | None, typer.Option(help="CPU threads [default: all usable].")]
+THINK = Annotated[bool, typer.Option("--think/--no-think", help="Think before answering.")]
+THINK_BUDGET = Annotated[
+    int | None, typer.Option(help="Tokens of thinking before it is closed [default: 4096].")
+]
+ANSWER_BUDGET = Annotated[int | None, typer.Option(help="Tokens of answer [default: 1024].")]
+EXTRACT_BUDGET = Annotated[int | None, typer.Option(help="Tokens of extraction [default: 1024].")]
+SEED = Annotated[int | None, typer.Option(help="Seed of the reasoner's sampling.")]
+TEMPERATURE = Annotated[
+    float | None,
+    typer.Option(help="Of the reasoner; 0 is greedy [default: the model's own]."),
+]
+JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+JSONL = Annotated[
+    bool, typer.Option("--jsonl", help="Print an event a line on stdout, the result last.")
+]
+QUIET = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
+STATS = Annotated[bool, typer.Option("--stats", help="Timings on stderr.")]
+DEBUG = Annotated[bool, typer.Option("--debug", help="Tracebacks and the library's log.")]
+
+
+def image_source(argument: str) -> Path | bytes:
+    """Return what the library takes: a path, or the bytes of stdin for `-`.
+
+    Raises ImageError when there is no such file, before models are loaded for it.
+    """
+    from edge_et.errors import ImageError
+
+    if argument == "-":
+        return sys.stdin.buffer.read()
+    path = Path(argument)
+    if not path.is_file() and "://" not in argument:
+        raise ImageError(f"there is no image file {argument}")
+    return path
+
+
+def runtime_config(device: str, threads: int | None) -> RuntimeConfig:
+    from typing import cast
+
+    from edge_et.config import Device, RuntimeConfig
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise typer.BadParameter(f"{device!r} is none of auto, cpu, cuda", param_hint="--device")
+    if threads is not None and threads < 1:
+        raise typer.BadParameter("must be at least 1", param_hint="--threads")
+    return RuntimeConfig(device=cast(Device, device), threads=threads)
+
+
+def generation_config(
+    chain: Chain,
+    *,
+    think: bool = True,
+    think_budget: int | None = None,
+    answer_budget: int | None = None,
+    extract_budget: int | None = None,
+    seed: int | None = None,
+    temperature: float | None = None,
+) -> GenerationConfig:
+    """Return the settings of one call; what is None stays at its default."""
+    from edge_et.config import GenerationConfig
+
+    given = {
+        "think_budget_tokens": think_budget,
+        "answer_budget_tokens": answer_budget,
+        "extraction_budget_tokens": extract_budget,
+    }
+    return GenerationConfig(
+        think=think,
+        reasoner_sampling=_sampling(chain, seed, temperature),
+        **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
+    )
+
+
+def _sampling(chain: Chain, seed: int | None, temperature: float | None) -> SamplingConfig | None:
+    """Return the reasoner's own sampling with what was asked for changed in it."""
+    from dataclasses import replace
+
+    from edge_et.reasoner import Reasoner
+
+    if (seed is None and temperature is None) or not isinstance(chain.reasoner, Reasoner):
+        return None
+    own = chain.reasoner.sampling
+    return replace(
+        own,
+        seed=own.seed if seed is None else seed,
+        temperature=own.temperature if temperature is None else temperature,
+    )
+
+
+Format = Literal["text", "json", "jsonl"]
+
+
+def output_format(as_json: bool, as_jsonl: bool) -> Format:
+    if as_json and as_jsonl:
+        raise typer.BadParameter("take one of --json and --jsonl")
+    return "json" if as_json else "jsonl" if as_jsonl else "text"

@@ -1,0 +1,117 @@
+"""Chunks and records -> stdout and stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from edge_et.chain import Chain
+    from edge_et.streams import RecordT, Stream
+    from edge_et.types import Answer, Chunk, Extraction, Timings
+
+_DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
+LIMIT_REACHED = 7
+
+
+class Monologue:
+    """Extraction and thinking as they come, dim where a person watches, on stderr."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+        self._kind: str | None = None
+
+    def show(self, chunk: Chunk) -> None:
+        if self._quiet or chunk.kind == "answer":
+            return
+        if self._kind not in (None, chunk.kind):
+            self._write("\n\n")
+        self._kind = chunk.kind
+        self._write(f"{_DIM}{chunk.text}{_PLAIN}" if self._colour else chunk.text)
+
+    def end(self) -> None:
+        if self._kind is not None:
+            self._write("\n\n")
+
+    def _write(self, text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def play(stream: Stream[RecordT], *, form: str, quiet: bool) -> RecordT:
+    """Show a stream while it runs (`form`: text, json, jsonl) and return its record."""
+    monologue = Monologue(quiet=quiet or form != "text")
+    with stream:
+        try:
+            for chunk in stream:
+                if form == "jsonl":
+                    print_json({"event": chunk.kind, "text": chunk.text})
+                monologue.show(chunk)
+        finally:
+            monologue.end()
+        return stream.result()
+
+
+def print_json(record: dict[str, Any]) -> None:
+    typer.echo(json.dumps(record, ensure_ascii=False))
+
+
+def answer_record(answer: Answer, chain: Chain, device: str) -> dict[str, Any]:
+    """Return the result of `ask` and `think` as plain data."""
+    record = asdict(answer)
+    record["answer"] = record.pop("text")
+    record["image"] = record["extraction"].pop("image")
+    return record | _where(chain, device)
+
+
+def extraction_record(extraction: Extraction, chain: Chain, device: str) -> dict[str, Any]:
+    record = asdict(extraction)
+    image, timings = record.pop("image"), record.pop("timings")
+    reason = extraction.finish_reason
+    return {
+        "extraction": record, "image": image, "timings": timings, "finish_reason": reason,
+        "pair": chain.pair,
+    } | _where(chain, device)  # fmt: skip
+
+
+def _where(chain: Chain, device: str) -> dict[str, Any]:
+    halves = {"extractor": chain.extractor, "reasoner": chain.reasoner}
+    used = {name: getattr(half, "device", None) for name, half in halves.items() if half}
+    threads = {name: getattr(half, "threads", None) for name, half in halves.items() if half}
+    return {"device": {"requested": device} | used, "threads": threads}
+
+
+def print_stats(timings: Timings, *, tokens: dict[str, int]) -> None:
+    """Print the stages and the speeds of `tokens` {stage without _s: count} to stderr."""
+    for name, value in asdict(timings).items():
+        if value is not None and value >= 0.0005:
+            count = tokens.get(name.removesuffix("_s"))
+            speed = f"{count:>7} tokens {count / value:>9.1f} tokens/s" if count else ""
+            typer.echo(f"{name.removesuffix('_s'):<16}{value:>9.3f} s{speed}", err=True)
+
+
+def answer_stats(answer: Answer) -> None:
+    print_stats(
+        answer.timings,
+        tokens={
+            "extract_prefill": answer.extraction.prompt_tokens,
+            "extract_decode": answer.extraction.generated_tokens,
+            "reason_prefill": answer.prompt_tokens,
+            "think_decode": answer.think_tokens,
+            "answer_decode": answer.answer_tokens,
+        },
+    )
+
+
+def exit_if_cut(answer: Answer, *, quiet: bool = False) -> None:
+    """Leave with 7 when a limit was reached before the answer was complete."""
+    if answer.finish_reason in ("length", "context"):
+        if not quiet:
+            typer.echo(f"the answer is incomplete: {answer.finish_reason}", err=True)
+        raise typer.Exit(LIMIT_REACHED)

@@ -1,0 +1,77 @@
+"""`edge-et think --from FILE|- QUESTION`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_et.cli import options as o
+from edge_et.cli.failures import failures
+from edge_et.cli.output import answer_record, answer_stats, exit_if_cut, play, print_json
+from edge_et.errors import InputError
+
+
+def think(
+    question: Annotated[str, typer.Argument(help="What to find out.")],
+    source: Annotated[
+        str, typer.Option("--from", metavar="FILE|-", help="The extraction: text or JSON.")
+    ],
+    pair: o.PAIR = "starter",
+    reasoner: o.REASONER = None,
+    think: o.THINK = True,
+    think_budget: o.THINK_BUDGET = None,
+    answer_budget: o.ANSWER_BUDGET = None,
+    seed: o.SEED = None,
+    temperature: o.TEMPERATURE = None,
+    device: o.DEVICE = "auto",
+    threads: o.THREADS = None,
+    as_json: o.JSON = False,
+    as_jsonl: o.JSONL = False,
+    quiet: o.QUIET = False,
+    stats: o.STATS = False,
+    debug: o.DEBUG = False,
+) -> None:
+    """Answer QUESTION from an extraction: thinking on stderr, the answer on stdout."""
+    form = o.output_format(as_json, as_jsonl)
+    runtime = o.runtime_config(device, threads)
+    with failures(as_json=form != "text", debug=debug):
+        import edge_et
+
+        notes = _read_notes(source)
+        with edge_et.load(pair, reasoner=reasoner, runtime=runtime, only="reasoner") as chain:
+            generation = o.generation_config(
+                chain,
+                think=think,
+                think_budget=think_budget,
+                answer_budget=answer_budget,
+                seed=seed,
+                temperature=temperature,
+            )
+            answer = play(chain.stream_think(notes, question, generation), form=form, quiet=quiet)
+            record = answer_record(answer, chain, device)
+        if form == "text":
+            typer.echo(answer.text)
+        else:
+            print_json({"event": "result"} | record if form == "jsonl" else record)
+        if stats:
+            answer_stats(answer)
+        exit_if_cut(answer, quiet=quiet)
+
+
+def _read_notes(source: str) -> str:
+    """Return the text of an extraction: plain, or what `edge-et extract --json` prints."""
+    try:
+        data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+        text = data.decode("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise InputError(f"the extraction cannot be read: {exc}") from exc
+    try:
+        record = json.loads(text)
+    except ValueError:
+        return text
+    inner = record.get("extraction", record) if isinstance(record, dict) else None
+    return str(inner["text"]) if isinstance(inner, dict) and "text" in inner else text

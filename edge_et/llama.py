@@ -1,0 +1,328 @@
+"""llama.cpp, and nothing else of the project imports it: models, contexts, tokens, samplers.
+
+Its low-level calls are used: the high-level class has no thinking budget and copies logits. Knows
+no prompts and no chat.
+"""
+
+from __future__ import annotations
+
+import collections
+import ctypes
+import functools
+import logging
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_et.config import Device, SamplingConfig
+from edge_et.errors import (
+    Cancelled,
+    DeviceUnavailable,
+    InferenceFailed,
+    LoadFailed,
+    MissingArtifact,
+    MissingDependency,
+)
+
+UsedDevice = Literal["cpu", "cuda", "gpu"]
+"""`gpu`: llama.cpp was built for another accelerator than CUDA (Metal, Vulkan …)."""
+
+_log = logging.getLogger(__name__)
+_BATCH_TOKENS = 512
+_CONTEXT_STEP_TOKENS = 256
+"""llama.cpp rounds contexts up to this."""
+_ABORTED = 2
+_MAGIC = b"GGUF"
+# llama.cpp reports every tensor as INFO; WARN is mostly advice to its own developers.
+_LEVELS = {1: logging.DEBUG, 2: logging.INFO, 3: logging.ERROR, 4: logging.DEBUG}
+_recent_errors: collections.deque[str] = collections.deque(maxlen=4)
+
+
+@functools.cache
+def runtime() -> Any:
+    """Import llama_cpp on first use, route its log to `logging`, and return it."""
+    try:
+        import llama_cpp
+    except (ImportError, OSError, RuntimeError) as exc:  # absent, or its library does not load
+        raise MissingDependency(
+            f"llama-cpp-python cannot be imported: {exc}",
+            hint="pip install 'llama-cpp-python>=0.3.36,<0.4'",
+        ) from exc
+    callback = llama_cpp.llama_log_callback(_on_log)
+    runtime.__dict__["log_callback"] = callback  # C keeps only the pointer
+    llama_cpp.llama_log_set(callback, ctypes.c_void_p(0))
+    llama_cpp.llama_backend_init()
+    return llama_cpp
+
+
+def features() -> dict[str, bool]:
+    """Return what this build was compiled with (AVX2, CUDA, OPENMP …), and GPU offload."""
+    found = {"GPU_OFFLOAD": bool(runtime().llama_supports_gpu_offload())}
+    text: str = runtime().llama_print_system_info().decode("utf-8", "replace")
+    for entry in text.replace(":", "|").split("|"):
+        name, equals, value = entry.partition("=")
+        if equals:
+            found[name.strip()] = value.strip() != "0"
+        elif name.strip():
+            found[name.strip()] = True
+    return found
+
+
+def resolve_device(wanted: Device) -> UsedDevice:
+    """Return the device to run on. `auto` takes what the build can use; "cuda" never falls back."""
+    if wanted == "cpu":
+        return "cpu"
+    have = features()
+    cuda = "CUDA" in have
+    if wanted == "cuda" and not (have["GPU_OFFLOAD"] and cuda):
+        reason = "finds no device" if cuda else "was built without it"
+        raise DeviceUnavailable(
+            f"CUDA was asked for and llama.cpp {reason}",
+            hint="CMAKE_ARGS=-DGGML_CUDA=on pip install --force-reinstall --no-cache-dir "
+            "'llama-cpp-python>=0.3.36,<0.4'; or run on the CPU: --device cpu",
+        )
+    if not have["GPU_OFFLOAD"]:
+        return "cpu"
+    return "cuda" if cuda else "gpu"
+
+
+class Model:
+    """The weights and the vocabulary of one GGUF file."""
+
+    def __init__(self, path: Path, device: UsedDevice) -> None:
+        """Raises MissingArtifact or LoadFailed."""
+        _check_magic(path)
+        api = runtime()
+        params = api.llama_model_default_params()
+        params.n_gpu_layers = 0 if device == "cpu" else -1
+        _recent_errors.clear()
+        self._model = api.llama_model_load_from_file(str(path).encode(), params)
+        if not self._model:
+            raise LoadFailed(
+                f"llama.cpp cannot load {path}: {'; '.join(_recent_errors) or 'no reason given'}",
+                hint="export it again, or restore the file: edge-et doctor",
+            )
+        self.path, self.device = path, device
+        self._api = api
+        self._vocab = api.llama_model_get_vocab(self._model)
+        self.context_tokens: int = api.llama_model_n_ctx_train(self._model)
+        self.vocab_size: int = api.llama_vocab_n_tokens(self._vocab)
+
+    @property
+    def handle(self) -> Any:
+        return self._model
+
+    def close(self) -> None:
+        if self._model:
+            self._api.llama_model_free(self._model)
+            self._model = None
+
+    def chat_template(self) -> str | None:
+        source = self._api.llama_model_chat_template(self._model, None)
+        return source.decode("utf-8", "replace") if source else None
+
+    def meta(self, key: str) -> str | None:
+        """Return a metadata value as text."""
+        buffer = ctypes.create_string_buffer(256)
+        size = self._api.llama_model_meta_val_str(self._model, key.encode(), buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace") if size >= 0 else None
+
+    def tokenize(self, text: str, parse_special: bool) -> tuple[int, ...]:
+        """Tokenize without adding a begin or an end. User-defined tokens are always parsed."""
+        data = text.encode("utf-8", "replace")
+        room = len(data) + 8
+        while True:
+            ids = (self._api.llama_token * room)()
+            count = self._api.llama_tokenize(
+                self._vocab, data, len(data), ids, room, False, parse_special
+            )
+            if count >= 0:
+                return tuple(ids[:count])
+            room = -count
+
+    def piece(self, token: int, *, special: bool = False) -> bytes:
+        """Return the bytes of a token; control tokens are empty unless `special`."""
+        buffer = ctypes.create_string_buffer(64)
+        size = self._api.llama_token_to_piece(self._vocab, token, buffer, 64, 0, special)
+        if size < 0:
+            buffer = ctypes.create_string_buffer(-size)
+            size = self._api.llama_token_to_piece(self._vocab, token, buffer, -size, 0, special)
+        return buffer.raw[:size]
+
+    def marker(self, token: int) -> str | None:
+        """Spell a token that means more than its letters; None for ordinary ones.
+
+        Control tokens, and of the user-defined ones those in brackets: some vocabularies define
+        runs of blanks.
+        """
+        attributes = self._api.llama_vocab_get_attr(self._vocab, token)
+        control = bool(attributes & self._api.LLAMA_TOKEN_ATTR_CONTROL)
+        if not control and not attributes & self._api.LLAMA_TOKEN_ATTR_USER_DEFINED:
+            return None
+        text = self.piece(token, special=True).decode("utf-8", "replace")
+        in_brackets = len(text) > 2 and text[0] in "<[" and text[-1] in ">]"
+        return text if control or in_brackets else None
+
+    def is_stop(self, token: int) -> bool:
+        return bool(self._api.llama_vocab_is_eog(self._vocab, token))
+
+    def token_text(self, which: Literal["bos", "eos"]) -> str:
+        token = getattr(self._api, f"llama_vocab_{which}")(self._vocab)
+        return "" if token < 0 else self.piece(token, special=True).decode("utf-8", "replace")
+
+
+class Context:
+    """One sequence over a model: its KV cache, position and sampler."""
+
+    def __init__(self, model: Model, *, context_tokens: int, threads: int) -> None:
+        """Raises LoadFailed when the memory for `context_tokens` cannot be had."""
+        api = self._api = runtime()
+        params = api.llama_context_default_params()
+        params.n_ctx = -(-context_tokens // _CONTEXT_STEP_TOKENS) * _CONTEXT_STEP_TOKENS
+        params.n_batch = params.n_ubatch = _BATCH_TOKENS
+        params.n_threads = params.n_threads_batch = threads
+        params.flash_attn_type = api.LLAMA_FLASH_ATTN_TYPE_AUTO
+        params.offload_kqv = params.op_offload = model.device != "cpu"
+        params.no_perf = True
+        _recent_errors.clear()
+        self._context = api.llama_init_from_model(model.handle, params)
+        if not self._context:
+            raise LoadFailed(
+                f"llama.cpp cannot make a context of {context_tokens} tokens: "
+                f"{'; '.join(_recent_errors) or 'no reason given'}",
+                hint="smaller budgets need less memory: --think-budget",
+            )
+        self.context_tokens: int = api.llama_n_ctx(self._context)
+        self._vocab_size = model.vocab_size
+        self._sampler: Any = None
+        self._past = 0
+
+    @property
+    def room_tokens(self) -> int:
+        return self.context_tokens - self._past
+
+    def close(self) -> None:
+        if self._sampler:
+            self._api.llama_sampler_free(self._sampler)
+            self._sampler = None
+        if self._context:
+            self._api.llama_free(self._context)
+            self._context = None
+
+    def start(
+        self, prompt: Sequence[int], sampling: SamplingConfig, stop: Callable[[], bool]
+    ) -> None:
+        """Forget what was read, take a fresh sampler, and read the prompt.
+
+        `stop` is asked between the layers of the model, so that a long prompt can be cancelled.
+        """
+        self._api.llama_memory_clear(self._api.llama_get_memory(self._context), True)
+        self._past = 0
+        if self._sampler:
+            self._api.llama_sampler_free(self._sampler)
+        self._sampler = _sampler_chain(self._api, sampling)
+        raised: list[BaseException] = []
+
+        def asked(_: Any) -> bool:
+            try:
+                return bool(stop())
+            except BaseException as exc:  # Ctrl-C lands here too; C would swallow it
+                raised.append(exc)
+                return True
+
+        callback = self._api.ggml_abort_callback(asked)
+        self._api.llama_set_abort_callback(self._context, callback, None)
+        try:
+            self.feed(prompt)
+        except Cancelled:
+            if raised:
+                raise raised[0] from None
+            raise
+        finally:
+            null = self._api.ggml_abort_callback()
+            self._api.llama_set_abort_callback(self._context, null, None)
+
+    def feed(self, tokens: Sequence[int]) -> None:
+        """Read tokens; the logits are then those after the last one. Raises InferenceFailed."""
+        if len(tokens) > self.room_tokens:
+            raise InferenceFailed(f"{len(tokens)} tokens do not fit into {self.room_tokens}")
+        for first in range(0, len(tokens), _BATCH_TOKENS):
+            part = tokens[first : first + _BATCH_TOKENS]
+            ids = (self._api.llama_token * len(part))(*part)
+            code = self._api.llama_decode(
+                self._context, self._api.llama_batch_get_one(ids, len(part))
+            )
+            if code == _ABORTED:
+                raise Cancelled("the reasoner was stopped by its caller")
+            if code != 0:
+                raise InferenceFailed(
+                    f"llama_decode returned {code} at token {self._past}: "
+                    f"{'; '.join(_recent_errors) or 'no reason given'}"
+                )
+            self._past += len(part)
+
+    def sample(self, banned: Collection[int] = ()) -> int:
+        """Return the next token, none of `banned`; it is not read until it is fed."""
+        if banned:
+            self._logits()[list(banned)] = -np.inf
+        return int(self._api.llama_sampler_sample(self._sampler, self._context, -1))
+
+    def logits(self) -> npt.NDArray[np.float32]:
+        """Return a copy of the logits after the last token read [vocabulary]."""
+        return self._logits().copy()
+
+    def _logits(self) -> npt.NDArray[np.float32]:
+        pointer = self._api.llama_get_logits_ith(self._context, -1)
+        if not pointer:
+            raise InferenceFailed("llama.cpp has no logits: nothing was read")
+        array: npt.NDArray[np.float32] = np.ctypeslib.as_array(pointer, (self._vocab_size,))
+        return array
+
+
+def _sampler_chain(api: Any, sampling: SamplingConfig) -> Any:
+    """Greedy, or top_k, temperature, top_p and a seeded draw: transformers' results in C.
+
+    transformers scales first; top_k picks the same tokens before, from fewer numbers to sort.
+    """
+    chain = api.llama_sampler_chain_init(api.llama_sampler_chain_default_params())
+    if sampling.temperature == 0:
+        api.llama_sampler_chain_add(chain, api.llama_sampler_init_greedy())
+        return chain
+    if sampling.top_k:
+        api.llama_sampler_chain_add(chain, api.llama_sampler_init_top_k(sampling.top_k))
+    api.llama_sampler_chain_add(chain, api.llama_sampler_init_temp(sampling.temperature))
+    if sampling.top_p < 1:
+        api.llama_sampler_chain_add(chain, api.llama_sampler_init_top_p(sampling.top_p, 1))
+    api.llama_sampler_chain_add(chain, api.llama_sampler_init_dist(sampling.seed & 0xFFFFFFFF))
+    return chain
+
+
+def _check_magic(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            magic = file.read(len(_MAGIC))
+    except FileNotFoundError as exc:
+        raise MissingArtifact(
+            f"there is no file {path}",
+            hint=f"make one: edge-et export reasoner CHECKPOINT_DIR --out {path}",
+        ) from exc
+    except OSError as exc:
+        raise LoadFailed(f"{path} cannot be read: {exc}") from exc
+    if magic != _MAGIC:
+        raise LoadFailed(
+            f"{path} is no GGUF file (it begins with {magic!r})",
+            hint=f"make one: edge-et export reasoner CHECKPOINT_DIR --out {path.stem}.gguf",
+        )
+
+
+def _on_log(level: int, text: bytes, _: Any) -> None:
+    line = text.decode("utf-8", "replace").strip()
+    if not line:
+        return
+    severity = _LEVELS.get(level, logging.DEBUG)
+    if severity == logging.ERROR:
+        _recent_errors.append(line)
+    _log.log(severity, "%s", line)

@@ -1,0 +1,215 @@
+"""The reasoner: user text -> prompt -> thinking and answer, from a GGUF file."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_et import llama
+from edge_et.chat import CLOSE, CLOSING, OPEN, ChatTemplate, encode
+from edge_et.config import RuntimeConfig, SamplingConfig
+from edge_et.errors import InputError, LoadFailed
+from edge_et.manifest import FILE_NAME, ReasonerManifest, check_files, read_manifest
+from edge_et.thinking import Reasoned, plan_budgets, reason
+from edge_et.threads import usable_threads
+from edge_et.types import Chunk, FinishReason
+
+# What Qwen3's makers advise for thinking; greedy decoding makes such models loop.
+_THINKING_SAMPLING = SamplingConfig(temperature=0.6, top_p=0.95, top_k=20)
+_ONE_THREAD_BYTES = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReasonerRun:
+    """One finished run. The four times add up to its wall clock."""
+
+    thinking: str
+    answer: str
+    """As written, marker included. Never blank."""
+    prompt_tokens: int
+    think_tokens: int
+    answer_tokens: int
+    finish_reason: FinishReason
+    handoff_s: float
+    """Template and tokens."""
+    prefill_s: float
+    """The KV cache's set-up included."""
+    think_s: float
+    answer_s: float
+
+
+class Reasoner:
+    """A loaded reasoner. One stream at a time."""
+
+    def __init__(
+        self, model: llama.Model, *, manifest: ReasonerManifest | None, threads: int
+    ) -> None:
+        source = model.chat_template()
+        if source is None:
+            raise LoadFailed(
+                f"{model.path} carries no chat template",
+                hint="take an instruction-tuned model, or export it with its chat template",
+            )
+        self.manifest, self.threads, self.device = manifest, threads, model.device
+        self._model: llama.Model | None = model
+        self._context: llama.Context | None = None
+        self._template = ChatTemplate(
+            source, bos=model.token_text("bos"), eos=model.token_text("eos")
+        )
+        self._words = _Words(model)
+
+    @classmethod
+    def load(cls, path: Path, runtime: RuntimeConfig) -> Reasoner:
+        """Load a folder with a manifest, or a GGUF file; a manifest beside the file counts.
+
+        Raises MissingArtifact, BadManifest, ChecksumMismatch, DeviceUnavailable, LoadFailed.
+        """
+        folder = path if path.is_dir() else path.parent
+        manifest = None
+        if path.is_dir() or (folder / FILE_NAME).is_file():
+            manifest = read_manifest(folder, ReasonerManifest)
+            check_files(folder, manifest, hashes=runtime.verify_hashes)
+        file = folder / manifest.part().path if manifest and path.is_dir() else path
+        model = llama.Model(file, llama.resolve_device(runtime.device))
+        return cls(model, manifest=manifest, threads=runtime.threads or _threads_for(file))
+
+    @property
+    def name(self) -> str:
+        return self.manifest.source.name if self.manifest else self._loaded().path.stem
+
+    @property
+    def can_think(self) -> bool:
+        """Whether the model has marks to think between; others answer directly."""
+        return self._words.think_marks is not None
+
+    @property
+    def context_tokens(self) -> int:
+        return self._loaded().context_tokens
+
+    @functools.cached_property
+    def sampling(self) -> SamplingConfig:
+        """The artifact's own defaults: its manifest's, else its metadata's, else its family's."""
+        if self.manifest is not None:
+            carried = self.manifest.sampling
+        else:
+            carried = _carried_sampling(self._loaded())
+            if not carried and self.can_think:
+                return _THINKING_SAMPLING
+        return SamplingConfig(
+            temperature=carried.get("temperature", 1.0 if carried else 0.0),
+            top_p=carried.get("top_p", 1.0),
+            top_k=int(carried.get("top_k", 0)),
+        )
+
+    def stream(
+        self,
+        user_text: str,
+        *,
+        think: bool,
+        think_budget_tokens: int,
+        answer_budget_tokens: int,
+        sampling: SamplingConfig | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Generator[Chunk, None, ReasonerRun]:
+        """Yield thinking and answer in pieces and return the record.
+
+        Raises ContextOverflow, Cancelled (within one token), InferenceFailed.
+        """
+        started_s = time.perf_counter()
+        think = think and self.can_think
+        prompt = self.prompt_ids(user_text, think=think)
+        budgets = plan_budgets(
+            prompt=len(prompt),
+            limit=self.context_tokens,
+            think=think_budget_tokens if think else 0,
+            answer=answer_budget_tokens,
+            closing=len(self._words.closing),
+        )
+        prefill_started_s = time.perf_counter()
+        context = self._context_of(budgets.context_tokens)
+        context.start(prompt, sampling or self.sampling, cancelled)
+        prefilled_s = time.perf_counter()
+        done: Reasoned = yield from reason(
+            context, self._words, budgets, thinking=think, cancelled=cancelled
+        )
+        return ReasonerRun(
+            thinking=done.thinking,
+            answer=done.answer,
+            prompt_tokens=len(prompt),
+            think_tokens=done.think_tokens,
+            answer_tokens=done.answer_tokens,
+            finish_reason=done.finish_reason,
+            handoff_s=prefill_started_s - started_s,
+            prefill_s=prefilled_s - prefill_started_s,
+            think_s=done.think_s,
+            answer_s=done.answer_s,
+        )
+
+    def prompt_ids(self, user_text: str, *, think: bool) -> tuple[int, ...]:
+        """Return the whole prompt; no special token comes from `user_text`."""
+        model = self._loaded()
+        frame = self._template.frame(think=think if self.can_think else None)
+        return encode(frame, user_text, tokenize=model.tokenize, marker=model.marker)
+
+    def close(self) -> None:
+        """Free the weights and the KV cache; a later `stream` is refused."""
+        if self._context is not None:
+            self._context.close()
+            self._context = None
+        if self._model is not None:
+            self._model.close()
+            self._model = None
+
+    def _loaded(self) -> llama.Model:
+        if self._model is None:
+            raise InputError("the reasoner is closed", hint="load it again")
+        return self._model
+
+    def _context_of(self, tokens: int) -> llama.Context:
+        """Return a context that holds `tokens`; made anew only when the need grows."""
+        if self._context is None or self._context.context_tokens < tokens:
+            if self._context is not None:
+                self._context.close()
+                self._context = None
+            self._context = llama.Context(
+                self._loaded(), context_tokens=tokens, threads=self.threads
+            )
+        return self._context
+
+
+class _Words:
+    """What the thinking must know of this model's tokens."""
+
+    def __init__(self, model: llama.Model) -> None:
+        self._model = model
+        marks = model.tokenize(OPEN, True) + model.tokenize(CLOSE, True)
+        self.think_marks = (marks[0], marks[1]) if len(marks) == 2 else None
+        self.closing = model.tokenize(CLOSING, True) if self.think_marks else ()
+        self.answer_opening = model.tokenize("Answer:", False)
+
+    @functools.cached_property
+    def stop_ids(self) -> frozenset[int]:
+        """Every token that ends a text; found by asking each, so only when it is needed."""
+        return frozenset(t for t in range(self._model.vocab_size) if self._model.is_stop(t))
+
+    def is_stop(self, token: int) -> bool:
+        return self._model.is_stop(token)
+
+    def piece(self, token: int) -> bytes:
+        return self._model.piece(token)
+
+
+def _threads_for(file: Path) -> int:
+    """Return the threads to use: a model that fits a core's cache loses more by waiting for others
+    after each operation than it gains, and on a busy machine far more."""
+    return 1 if file.stat().st_size < _ONE_THREAD_BYTES else usable_threads()
+
+
+def _carried_sampling(model: llama.Model) -> dict[str, float]:
+    """Return what a GGUF file says of its sampling."""
+    keys = {"temperature": "temp", "top_p": "top_p", "top_k": "top_k"}
+    found = {name: model.meta(f"general.sampling.{key}") for name, key in keys.items()}
+    return {name: float(value) for name, value in found.items() if value is not None}
