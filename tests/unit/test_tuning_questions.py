@@ -127,8 +127,7 @@ def test_phrasings_are_many_and_of_the_right_form():
 def test_statements_are_true_sentences():
     assert statement(SCENE, Query(kind="count", target=Look(shape="star"))) == "There are 2 stars."
     assert (
-        statement(SCENE, Query(kind="exists", target=Look(shape="heart")))
-        == "There is no heart."
+        statement(SCENE, Query(kind="exists", target=Look(shape="heart"))) == "There is no heart."
     )
     query = Query(kind="colour", target=Look(shape="circle"), options=("red", "blue"))
     assert statement(SCENE, query) == "The circle is blue."

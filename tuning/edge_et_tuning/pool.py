@@ -7,16 +7,16 @@ training and inference see the same pixels.
 
 from __future__ import annotations
 
-import io
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from edge_et.image import load_image
 from edge_et.manifest import ImagePolicy
+from edge_et.tiling import prepare
 from edge_et_tuning.render import encode, render
 from edge_et_tuning.scenes import COLOURS, FILLS, SHAPES, SIZES, Scene, sample_scene
 
@@ -55,11 +55,10 @@ class Pool:
 
 def pixels_of(scene: Scene) -> NDArray[np.uint8]:
     """Return what the vision tower sees of `scene` as uint8 [S, S, 3], file and resize included."""
-    im = Image.open(io.BytesIO(encode(scene, render(scene)))).convert("RGB")
-    side = max(im.size)
-    sq = Image.new("RGB", (side, side), (127, 127, 127))
-    sq.paste(im, ((side - im.width) // 2, (side - im.height) // 2))
-    return np.asarray(sq.resize((TILE_PX, TILE_PX), Image.Resampling.BICUBIC))
+    image = load_image(encode(scene, render(scene)))
+    values = prepare(image.rgb, POLICY).pixel_values[0].transpose(1, 2, 0)
+    result: NDArray[np.uint8] = np.rint((values + 1) * 127.5).astype(np.uint8)
+    return result
 
 
 def patch_labels(scene: Scene) -> tuple[NDArray[np.int8], NDArray[np.float16]]:

@@ -41,9 +41,9 @@ class Recipe:
 
 STARTER = Recipe(
     tower=Schedule(steps=1400, batch_size=48, peak_lr=3e-3),
-    reasoner=Schedule(steps=900, batch_size=48, peak_lr=3e-3),
-    projector=Schedule(steps=300, batch_size=48, peak_lr=3e-3),
-    everything=Schedule(steps=1300, batch_size=48, peak_lr=2e-3),
+    reasoner=Schedule(steps=480, batch_size=48, peak_lr=3e-3),
+    projector=Schedule(steps=240, batch_size=32, peak_lr=3e-3),
+    everything=Schedule(steps=1200, batch_size=32, peak_lr=2e-3),
     scenes=90_000,
 )
 QUICK = Recipe(

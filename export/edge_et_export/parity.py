@@ -1,0 +1,66 @@
+"""An exported part against its reference: the numbers, and the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_et.errors import ParityError
+from edge_et.manifest import Parity
+
+F32 = NDArray[np.float32]
+
+# On the relative error. Float graphs differ by rounding only. Quantized parts were measured on
+# trained and on random weights; random ones are the worst case, and the bounds hold them too.
+TOLERANCES = {
+    "vision_encoder": {"fp32": 1e-4, "int8": 0.08},
+    "decoder": {"fp32": 1e-3, "int8": 0.08, "q4": 0.60},
+    "end_to_end": {"fp32": 5e-3, "int8": 0.15, "q4": 0.60},
+    "reasoner": {"f16": 0.02, "q8_0": 0.08, "q4_k_m": 0.60},
+}
+
+
+def compare(part: str, precision: str, ours: F32, reference: F32) -> Parity:
+    """Return max abs and relative error and cosine of two arrays of equal shape.
+
+    Raises ParityError when the shapes differ or a value is not finite: no tolerance covers that.
+    """
+    if ours.shape != reference.shape:
+        raise ParityError(f"{part} {precision} gives shape {ours.shape}, not {reference.shape}")
+    if not np.isfinite(ours).all():
+        raise ParityError(f"{part} {precision} gives values that are not finite")
+    a, b = ours.astype(np.float64).ravel(), reference.astype(np.float64).ravel()
+    norm = float(np.linalg.norm(b))
+    return Parity(
+        part=part,
+        precision=precision,
+        max_abs_error=float(np.abs(a - b).max()),
+        relative_error=float(np.linalg.norm(a - b)) / norm,
+        cosine=float(a @ b / (np.linalg.norm(a) * norm)),
+        tolerance=TOLERANCES[part][precision],
+    )
+
+
+def agreement(ours: list[int], reference: list[int]) -> float:
+    """Return the share of greedy tokens before the first that differs."""
+    for place, (a, b) in enumerate(zip(ours, reference, strict=False)):
+        if a != b:
+            return place / len(reference)
+    return min(len(ours), len(reference)) / len(reference)
+
+
+def gate(results: Iterable[Parity], *, allow_drift: bool) -> None:
+    """Raise ParityError with the numbers of every part over its tolerance, unless allowed."""
+    over = [r for r in results if r.relative_error > r.tolerance]
+    if over and not allow_drift:
+        numbers = "; ".join(
+            f"{r.part} {r.precision}: relative error {r.relative_error:.4f} over {r.tolerance}, "
+            f"max abs {r.max_abs_error:.4g}, cosine {r.cosine:.6f}"
+            for r in over
+        )
+        raise ParityError(
+            f"the export differs from its checkpoint: {numbers}",
+            hint="choose a higher precision, or record the drift with --allow-drift",
+        )
