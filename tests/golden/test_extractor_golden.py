@@ -175,6 +175,25 @@ def test_first_logits_and_greedy_ids(
 
 
 @pytest.mark.parametrize("hw", SIZES, ids=str)
+def test_logits_of_every_step_on_a_varied_path(twins: Twins, hw: tuple[int, int]) -> None:
+    """Random weights with tied embeddings repeat one greedy token; given tokens vary for all."""
+    image = picture(*hw)
+    given = np.random.default_rng(1).integers(0, 400, NEW_TOKENS).tolist()
+    inputs = twins.reference_inputs(image)
+    prompt_tokens = inputs["input_ids"].shape[1]
+    for name, more in (("input_ids", torch.tensor([given])), ("attention_mask", None)):
+        more = torch.ones(1, NEW_TOKENS, dtype=torch.int64) if more is None else more
+        inputs[name] = torch.cat([inputs[name], more], dim=1)
+    with torch.no_grad():
+        expected = twins.model(**inputs).logits[0, prompt_tokens - 1 :].numpy()
+    step = twins.extractor._loaded()[1].start(prompt_tokens + NEW_TOKENS)
+    logits = [decoding.prefill(step, twins.prompt(image), lambda: False).copy()]
+    for count, token in enumerate(given):
+        logits.append(step(twins.extractor._embed([token]), prompt_tokens + count).copy())
+    np.testing.assert_allclose(np.stack(logits), expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("hw", SIZES, ids=str)
 def test_streamed_text(twins: Twins, hw: tuple[int, int]) -> None:
     """The whole call: the same text as the reference's greedy ids up to its stop token."""
     image = picture(*hw)
