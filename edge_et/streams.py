@@ -79,7 +79,6 @@ class AsyncStream(AsyncIterator[Chunk], Generic[RecordT]):
     async def __anext__(self) -> Chunk:
         chunk: Chunk | None = await self._run(lambda: next(self._stream, None))
         if chunk is None:
-            self._pool.shutdown(wait=False)
             raise StopAsyncIteration
         return chunk
 
@@ -99,6 +98,8 @@ class AsyncStream(AsyncIterator[Chunk], Generic[RecordT]):
         self._abandon()
 
     async def _run(self, work: Callable[[], _T]) -> _T:
+        if self._stop.is_set():
+            raise InputError("the stream was closed")
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, work)
         except asyncio.CancelledError:
@@ -107,12 +108,10 @@ class AsyncStream(AsyncIterator[Chunk], Generic[RecordT]):
 
     def _abandon(self) -> None:
         """Stop within one token and close the stream on its own thread, waiting for neither."""
-        self._stop.set()
-        try:
+        if not self._stop.is_set():
+            self._stop.set()
             self._pool.submit(self._stream.close)
-        except RuntimeError:  # ended before, nothing to stop
-            return
-        self._pool.shutdown(wait=False)
+            self._pool.shutdown(wait=False)
 
 
 def _raise(error: BaseException) -> NoReturn:

@@ -33,8 +33,7 @@ def failures(*, as_json: bool = False, debug: bool = False) -> Iterator[None]:
     except KeyboardInterrupt as exc:
         raise typer.Exit(_INTERRUPTED) from exc
     except BrokenPipeError as exc:
-        # The reader went away. What is buffered must not fail again when Python exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_stdout()
         raise typer.Exit(_PIPE_CLOSED) from exc
     except (typer.Exit, typer.Abort):
         raise
@@ -43,6 +42,11 @@ def failures(*, as_json: bool = False, debug: bool = False) -> Iterator[None]:
         hint = None if debug else "this is a bug; --debug shows where it happened"
         _report("internal", what, hint, as_json=as_json, debug=debug)
         raise typer.Exit(1) from exc
+
+
+def _silence_stdout() -> None:
+    """After the reader went away: what is still buffered must not fail again when Python exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _report(code: str, message: str, hint: str | None, *, as_json: bool, debug: bool) -> None:
