@@ -16,8 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_et import decoding, ort, tiling
-from edge_et.config import RuntimeConfig, SamplingConfig
-from edge_et.errors import BadManifest, ContextOverflow, InputError, LoadFailed
+from edge_et.config import Device, RuntimeConfig, SamplingConfig
+from edge_et.errors import (
+    BadManifest,
+    ContextOverflow,
+    DeviceUnavailable,
+    InputError,
+    LoadFailed,
+)
 from edge_et.graphs import Decoder, VisionEncoder
 from edge_et.image import LoadedImage
 from edge_et.manifest import ExtractorManifest, Part, PartRole, check_files, read_manifest
@@ -78,7 +84,7 @@ class Extractor:
         """
         manifest = read_manifest(folder, ExtractorManifest)
         check_files(folder, manifest, hashes=runtime.verify_hashes)
-        device = ort.resolve_device(runtime.device)
+        device = _device(manifest, runtime.device)
         threads = runtime.threads or usable_threads()
         spec = manifest.decoder
 
@@ -241,6 +247,25 @@ def _report(image: LoadedImage, tiles: tiling.Tiles, image_tokens: int) -> Image
         image_tokens=image_tokens,
         notes=image.notes,
     )
+
+
+def _device(manifest: ExtractorManifest, wanted: Device) -> ort.UsedDevice:
+    """Return the device for this artifact.
+
+    CUDA has no fp32 kernel for the decoder's attention: onnxruntime would run those nodes on the
+    CPU and copy the cache at each token. So CUDA needs an fp16 decoder, and without one `auto`
+    means the CPU.
+    """
+    has_fp16 = any(p.role == "decoder" and p.precision == "fp16" for p in manifest.parts)
+    if wanted == "auto" and not has_fp16:
+        return "cpu"
+    device = ort.resolve_device(wanted)
+    if device == "cuda" and not has_fp16:
+        raise DeviceUnavailable(
+            "this extractor has no fp16 decoder, and CUDA runs no other",
+            hint="run it on the CPU: --device cpu",
+        )
+    return device
 
 
 def _pick(manifest: ExtractorManifest, role: PartRole, suffix: str, device: str) -> Part:

@@ -18,7 +18,6 @@ import numpy.typing as npt
 
 from edge_et.config import Device
 from edge_et.errors import (
-    BackendError,
     DeviceUnavailable,
     EdgeETError,
     InferenceFailed,
@@ -246,4 +245,4 @@ def _first_line(exc: Exception) -> str:
     return lines[0] if lines else type(exc).__name__
 
 
-__all__ = ["BackendError", "Binding", "Session", "resolve_device", "runtime", "usable_providers"]
+__all__ = ["Binding", "Session", "resolve_device", "runtime", "usable_providers"]

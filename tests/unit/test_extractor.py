@@ -15,11 +15,12 @@ from edge_et.errors import (
     Cancelled,
     ChecksumMismatch,
     ContextOverflow,
+    DeviceUnavailable,
     InputError,
     LoadFailed,
     MissingArtifact,
 )
-from edge_et.extractor import ExtractionRun, Extractor, _load_table, _pick
+from edge_et.extractor import ExtractionRun, Extractor, _device, _load_table, _pick
 from edge_et.image import load_image
 from edge_et.manifest import (
     DecoderSpec,
@@ -243,6 +244,25 @@ def test_the_part_that_suits_the_device() -> None:
     assert _pick(both, "decoder", ".onnx", "cpu").path == "b.onnx"
     only = manifest(parts=(part("b.onnx", "int8"),))
     assert _pick(only, "decoder", ".onnx", "cuda").path == "b.onnx"
+
+
+def test_cuda_needs_a_decoder_that_it_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else onnxruntime would quietly run the attention on the CPU."""
+    cuda_works = {"auto": "cuda", "cuda": "cuda", "cpu": "cpu"}
+    monkeypatch.setattr("edge_et.ort.resolve_device", cuda_works.__getitem__)
+
+    def artifact(precision: str) -> ExtractorManifest:
+        part = Part(role="decoder", path="d.onnx", precision=precision, sha256="", size_bytes=0)
+        return manifest(parts=(part,))
+
+    assert [_device(artifact("fp16"), d) for d in ("auto", "cuda", "cpu")] == [
+        "cuda",
+        "cuda",
+        "cpu",
+    ]
+    assert [_device(artifact("int8"), d) for d in ("auto", "cpu")] == ["cpu", "cpu"]
+    with pytest.raises(DeviceUnavailable, match="no fp16 decoder"):
+        _device(artifact("int8"), "cuda")
 
 
 def test_tables_of_another_shape_are_refused(tmp_path: Path) -> None:
