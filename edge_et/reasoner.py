@@ -63,7 +63,8 @@ class Reasoner:
 
     @classmethod
     def load(cls, path: Path, runtime: RuntimeConfig) -> Reasoner:
-        """Load a folder with a manifest, or a GGUF file; a manifest beside the file counts.
+        """Load a folder with a manifest, or a GGUF file, with the manifest beside it if that
+        one is about this file.
 
         Raises MissingArtifact, BadManifest, ChecksumMismatch, DeviceUnavailable, LoadFailed.
         """
@@ -71,10 +72,14 @@ class Reasoner:
         manifest = None
         if path.is_dir() or (folder / FILE_NAME).is_file():
             manifest = read_manifest(folder, ReasonerManifest)
+        if manifest is not None and path.is_dir():
+            path = folder / manifest.part().path
+        if manifest is not None and all(part.path != path.name for part in manifest.parts):
+            manifest = None
+        if manifest is not None:
             check_files(folder, manifest, hashes=runtime.verify_hashes)
-        file = folder / manifest.part().path if manifest and path.is_dir() else path
-        model = llama.Model(file, llama.resolve_device(runtime.device))
-        return cls(model, manifest=manifest, threads=runtime.threads or _threads_for(file))
+        model = llama.Model(path, llama.resolve_device(runtime.device))
+        return cls(model, manifest=manifest, threads=runtime.threads or _threads_for(path))
 
     @property
     def name(self) -> str:
