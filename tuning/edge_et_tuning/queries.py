@@ -64,31 +64,39 @@ def _lacking(steps: str) -> Solution:
     return Solution(steps=f"{steps} The description does not say it.", answer=NOT_SAID)
 
 
-def _find(target: Look, view: View) -> tuple[str, Look | None]:
-    """Look for the one object meant by `target`; return the step and what was found."""
-    found = [look for look in view.looks if target.matches(look)]
-    step = f"I look for the {target.text()} in the list."
-    if not found:
-        return f"{step} There is none.", None
-    return f"{step} There is {article(found[0].text())} {found[0].text()}.", found[0]
+def _entry(place: int, look: Look) -> str:
+    """Quote an entry of the list as the description words it."""
+    return f"{ORDINALS[place]} {article(look.text())} {look.text()}"
+
+
+def _find(target: Look, view: View) -> tuple[str, int | None]:
+    """Look for the one object meant by `target`; return the step and its place in the list.
+
+    Every kind of question looks things up in these words: one skill to learn, used everywhere.
+    """
+    step = f"I look for the {target.text()} in the list:"
+    for place, look in enumerate(view.looks):
+        if target.matches(look):
+            return f"{step} {_entry(place, look)}.", place
+    return f"{step} none.", None
 
 
 def _attribute(query: Query, view: View) -> Solution:
-    step, found = _find(query.target, view)
-    if found is None:
+    step, place = _find(query.target, view)
+    if place is None:
         return _lacking(step)
-    value = getattr(found, query.attribute)
+    value = getattr(view.looks[place], query.attribute)
     if value is None:
         return _lacking(f"{step} Its {query.attribute} is not given.")
     return Solution(steps=f"{step} Its {query.attribute} is {value}.", answer=value)
 
 
 def _tally(target: Look, view: View) -> tuple[str, int]:
-    found = [look for look in view.looks if target.matches(look)]
-    step = f"I count the {target.text(plural=True)} in the list."
+    found = [(place, look) for place, look in enumerate(view.looks) if target.matches(look)]
+    step = f"I count the {target.text(plural=True)} in the list:"
     if not found:
-        return f"{step} There is none. That makes 0.", 0
-    counted = ", ".join(f"{i} {look.text()}" for i, look in enumerate(found, 1))
+        return f"{step} none. That makes 0.", 0
+    counted = ", ".join(f"{i} {_entry(*entry)}" for i, entry in enumerate(found, 1))
     return f"{step} {counted}. That makes {len(found)}.", len(found)
 
 
@@ -110,36 +118,26 @@ def _count(query: Query, view: View) -> Solution:
 def _exists(query: Query, view: View) -> Solution:
     if missing := _unsaid_part(query.target, view):
         return _lacking(f"The {missing} of the objects is not given.")
-    target = query.target.text()
-    found = [look for look in view.looks if query.target.matches(look)]
-    step = f"I look for {article(target)} {target} in the list."
-    there = f"There is {article(found[0].text())} {found[0].text()}." if found else "There is none."
-    yes = bool(found) is (query.kind == "exists")
+    step, place = _find(query.target, view)
+    yes = (place is not None) is (query.kind == "exists")
     asked = "" if query.kind == "exists" else " The question is whether there is none."
-    return Solution(steps=f"{step} {there}{asked}", answer="yes" if yes else "no")
-
-
-def _place(target: Look, view: View) -> int | None:
-    for place, look in enumerate(view.looks):
-        if target.matches(look):
-            return place
-    return None
+    return Solution(steps=f"{step}{asked}", answer="yes" if yes else "no")
 
 
 def _order(query: Query, view: View) -> Solution:
     assert query.other is not None
     if _AXIS[query.direction] != view.axis:
         return _lacking("The list is not in that order.")
-    first, second = _place(query.target, view), _place(query.other, view)
     target, other = query.target.text(), query.other.text()
-    for place, name in ((first, target), (second, other)):
-        if place is None:
-            return _lacking(f"I look for the {name} in the list. There is none.")
-    assert first is not None and second is not None
+    first_step, first = _find(query.target, view)
+    second_step, second = _find(query.other, view)
+    if first is None or second is None:
+        return _lacking(first_step if first is None else second_step)
     ahead = (first < second) if _FORWARD[query.direction] else (first > second)
     winner = target if ahead else other
+    relation = "before" if first < second else "after"
     steps = (
-        f"The {target} is {ORDINALS[first]} and the {other} is {ORDINALS[second]}. "
+        f"{first_step} {second_step} {ORDINALS[first]} is {relation} {ORDINALS[second]}. "
         f"So the {winner} is {FARTHER[query.direction]}."
     )
     if query.pick_one:
@@ -152,16 +150,13 @@ def _extreme(query: Query, view: View) -> Solution:
         return _lacking("The list is not in that order.")
     if not view.looks:
         return _lacking("The list is empty.")
-    at_start = _FORWARD[query.direction]
-    look = view.looks[0 if at_start else -1]
-    end = "first" if at_start else "last"
-    value = getattr(look, query.attribute)
+    place = 0 if _FORWARD[query.direction] else len(view.looks) - 1
+    end = "start" if _FORWARD[query.direction] else "end"
+    step = f"I look at the {end} of the list: {_entry(place, view.looks[place])}."
+    value = getattr(view.looks[place], query.attribute)
     if value is None:
-        return _lacking(f"The {end} in the list is the {look.text()}.")
-    return Solution(
-        steps=f"The {end} in the list is the {look.text()}. Its {query.attribute} is {value}.",
-        answer=value,
-    )
+        return _lacking(step)
+    return Solution(steps=f"{step} Its {query.attribute} is {value}.", answer=value)
 
 
 def _nearest(query: Query, view: View) -> Solution:
@@ -177,16 +172,14 @@ def _nearest(query: Query, view: View) -> Solution:
 
 def _compare_size(query: Query, view: View) -> Solution:
     assert query.other is not None
-    names, sizes = (query.target, query.other), []
-    steps = []
+    names, sizes, steps = (query.target, query.other), [], []
     for name in names:
-        found = [look for look in view.looks if name.matches(look)]
-        if not found:
-            return _lacking(f"I look for the {name.text()} in the list. There is none.")
-        if found[0].size is None:
-            return _lacking(f"The size of the {name.text()} is not given.")
-        sizes.append(found[0].size)
-        steps.append(f"The {name.text()} is {found[0].size}.")
+        step, place = _find(name, view)
+        size = None if place is None else view.looks[place].size
+        if size is None:
+            return _lacking(step)
+        sizes.append(size)
+        steps.append(step)
     if sizes[0] == sizes[1]:
         return _lacking(" ".join(steps))
     wanted = "large" if query.direction == "larger" else "small"
@@ -210,16 +203,14 @@ def _same(query: Query, view: View) -> Solution:
     assert query.other is not None
     values, steps = [], []
     for name in (query.target, query.other):
-        found = [look for look in view.looks if name.matches(look)]
-        if not found:
-            return _lacking(f"I look for the {name.text()} in the list. There is none.")
-        value = getattr(found[0], query.attribute)
+        step, place = _find(name, view)
+        value = None if place is None else getattr(view.looks[place], query.attribute)
         if value is None:
-            return _lacking(f"The {query.attribute} of the {name.text()} is not given.")
+            return _lacking(step)
         values.append(value)
-        steps.append(f"The {query.attribute} of the {name.text()} is {value}.")
+        steps.append(step)
     same = values[0] == values[1]
-    verdict = "That is the same." if same else "That is not the same."
+    verdict = f"{values[0]} is {'' if same else 'not '}{values[1]}."
     return Solution(steps=f"{' '.join(steps)} {verdict}", answer="yes" if same else "no")
 
 

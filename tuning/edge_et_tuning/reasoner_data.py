@@ -22,7 +22,7 @@ from edge_et_tuning.views import View, focused_view, write_view
 _LACKING_SHARE = 0.12
 _NO_STATEMENT_SHARE = 0.25
 _WRONG_STATEMENT_SHARE = 0.10
-_NO_THINK_SHARE = 0.12
+_NO_THINK_SHARE = 0.06
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from typing import TYPE_CHECKING
 
@@ -47,13 +48,29 @@ def target_text(example: Exchange) -> str:
     return f"<think>\n{example.thinking}\n</think>\n\n{answer}"
 
 
+_GROUP = 4
+
+
 def reasoner_loss(
     model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, *, batch_size: int
 ) -> LossOf:
-    def loss_of(step: int) -> dict[str, Tensor]:
-        examples = [sample_exchange(step * batch_size + i) for i in range(batch_size)]
+    """Return the step function. Batches of like length come four at a time: less padding."""
+
+    @functools.lru_cache(maxsize=1)
+    def group(number: int) -> list[tuple[list[int], list[int]]]:
+        first, count = number * _GROUP * batch_size, _GROUP * batch_size
+        examples = [sample_exchange(seed) for seed in range(first, first + count)]
         prompts = tokenizer([prompt_text(tokenizer, e) for e in examples])["input_ids"]
         targets = tokenizer([target_text(e) for e in examples])["input_ids"]
+        pairs = list(zip(prompts, targets, strict=True))
+        return sorted(pairs, key=lambda pair: len(pair[0]) + len(pair[1]))
+
+    def loss_of(step: int) -> dict[str, Tensor]:
+        number, part = divmod(step, _GROUP)
+        # in another order each time, or the learning rate would follow the length
+        part = (part + number) % _GROUP
+        pairs = group(number)[part * batch_size : (part + 1) * batch_size]
+        prompts, targets = zip(*pairs, strict=True)
         rows = [p + t for p, t in zip(prompts, targets, strict=True)]
         tokens = np.zeros((len(rows), max(map(len, rows))), np.int64)
         wanted = np.zeros(tokens.shape, bool)
