@@ -27,6 +27,7 @@ from edge_et_export.checkpoint import (
     stop_ids_of,
     versions,
 )
+from edge_et_export.environment import quiet
 from edge_et_export.staging import staged_folder
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def export_extractor(checkpoint: Path, out: Path, options: ExtractorOptions) -> 
         raise ExportError(
             f"{checkpoint} is a {architecture}; extractors are {ARCHITECTURE} checkpoints"
         )
-    with staged_folder(out, force=options.force) as staged:
+    with quiet(), staged_folder(out, force=options.force) as staged:
         manifest = _export(checkpoint, staged, options)
         write_manifest(staged, manifest)
     return manifest
@@ -104,9 +105,7 @@ def _export(checkpoint: Path, staged: Path, options: ExtractorOptions) -> Extrac
         describe_part(staged, decoder_path, role="decoder", precision=options.decoder),
         describe_part(staged, data_path, role="decoder", precision=options.decoder),
         describe_part(staged, embed_path, role="embed_tokens", precision=options.embeddings),
-        describe_part(
-            staged, staged / "image_newline.npy", role="image_newline", precision="fp32"
-        ),
+        describe_part(staged, staged / "image_newline.npy", role="image_newline", precision="fp32"),
         *copied,
     ]
     tokenizer = PromptTokenizer(staged / "tokenizer.json")

@@ -25,6 +25,7 @@ from edge_et_export.checkpoint import (
     stop_ids_of,
     versions,
 )
+from edge_et_export.environment import quiet
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -78,7 +79,7 @@ def export_reasoner(checkpoint: Path, out: Path, options: ReasonerOptions) -> Re
         )
     _check_target(out, force=options.force)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.stem}-", dir=out.parent) as scratch:
+    with quiet(), tempfile.TemporaryDirectory(prefix=f".{out.stem}-", dir=out.parent) as scratch:
         staged = Path(scratch)
         manifest = _export(checkpoint, staged, out.name, options)
         write_manifest(staged, manifest)

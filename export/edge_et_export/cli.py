@@ -1,0 +1,91 @@
+"""`edge-et export`: checkpoints to artifacts."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_et.errors import EdgeETError
+from edge_et.manifest import Manifest
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+
+Checkpoint = Annotated[Path, typer.Argument(help="Checkpoint folder with safetensors.")]
+Name = Annotated[str | None, typer.Option(help="Name of the source, for the manifest.")]
+License = Annotated[str, typer.Option(help="Licence of the weights, for the manifest.")]
+Drift = Annotated[bool, typer.Option(help="Record a part over its tolerance, do not fail.")]
+Force = Annotated[bool, typer.Option(help="Replace an existing target, once the new one is whole.")]
+
+
+@app.command()
+def extractor(
+    checkpoint: Checkpoint,
+    out: Annotated[Path, typer.Option(help="Artifact folder to write.")],
+    vision: Annotated[str, typer.Option(help="fp32 or int8.")] = "int8",
+    decoder: Annotated[str, typer.Option(help="fp32, int8 or q4.")] = "int8",
+    embeddings: Annotated[str, typer.Option(help="fp16 or fp32.")] = "fp16",
+    name: Name = None,
+    license: License = "unknown",
+    allow_drift: Drift = False,
+    force: Force = False,
+) -> None:
+    """Export a LLaVA-OneVision extractor to ONNX and compare it with its checkpoint."""
+    from edge_et_export.extractor import ExtractorOptions, export_extractor
+
+    options = ExtractorOptions(
+        vision=vision,
+        decoder=decoder,
+        embeddings=embeddings,
+        name=name,
+        license=license,
+        allow_drift=allow_drift,
+        force=force,
+    )
+    _run(lambda: export_extractor(checkpoint, out, options), out)
+
+
+@app.command()
+def reasoner(
+    checkpoint: Checkpoint,
+    out: Annotated[Path, typer.Option(help="GGUF file to write.")],
+    type: Annotated[str, typer.Option(help="f16, q8_0 or q4_k_m.")] = "q4_k_m",
+    name: Name = None,
+    license: License = "unknown",
+    allow_drift: Drift = False,
+    force: Force = False,
+) -> None:
+    """Export a Qwen3 reasoner to GGUF and compare it with its checkpoint."""
+    from edge_et_export.reasoner import ReasonerOptions, export_reasoner
+
+    options = ReasonerOptions(
+        type=type, name=name, license=license, allow_drift=allow_drift, force=force
+    )
+    _run(lambda: export_reasoner(checkpoint, out, options), out)
+
+
+def _run(export, out: Path) -> None:  # type: ignore[no-untyped-def]
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
+    logging.getLogger("edge_et_export").setLevel(logging.INFO)
+    try:
+        manifest: Manifest = export()
+    except EdgeETError as error:
+        typer.echo(f"error[{error.code}]: {error}", err=True)
+        raise typer.Exit(error.exit_code) from error
+    for part in manifest.parts:
+        typer.echo(f"{part.size_bytes:>13,}  {part.precision:<7} {part.path}", err=True)
+    for result in manifest.parity:
+        greedy = (
+            f"  greedy {result.greedy_agreement:.0%} of {result.greedy_tokens}"
+            if result.greedy_agreement is not None
+            else ""
+        )
+        typer.echo(
+            f"{result.part} {result.precision}: relative error {result.relative_error:.2e}, "
+            f"max abs {result.max_abs_error:.2e}, cosine {result.cosine:.6f}{greedy}",
+            err=True,
+        )
+    typer.echo(str(out))
