@@ -215,7 +215,7 @@ class _Run:
         """ANSWER until something visible stands there; return whether the model ended it."""
         stopped = yield from self._answer(budget, banned=self._marks)
         if _BLANK_ANSWER.fullmatch(self.said.whole):
-            stopped = yield from self._insist()
+            stopped = yield from self._insist(cut=not stopped)
         if _BLANK_ANSWER.fullmatch(self.said.whole):
             stopped = False
             gap = " " if self.said.whole else ""
@@ -233,8 +233,12 @@ class _Run:
             yield from self.said.add(self._vocabulary.piece(token))
         return False
 
-    def _insist(self) -> Generator[Chunk, None, bool]:
-        """Write "Answer:" unless it stands there, then let no end of text come before a sign."""
+    def _insist(self, *, cut: bool) -> Generator[Chunk, None, bool]:
+        """Write "Answer:" unless it stands there, then let no end of text come before a sign.
+
+        Where the budget cut the blank answer, one sign is all it gets. Returns whether the model
+        stopped by itself.
+        """
         opening = self._vocabulary.answer_opening
         if self._model.room_tokens < len(opening) + 1:
             return False
@@ -246,6 +250,8 @@ class _Run:
         while budget > 0 and _BLANK_ANSWER.fullmatch(self.said.whole):
             yield from self._answer(1, banned=masked)
             budget -= 1
+        if cut:
+            return False
         return (yield from self._answer(budget, banned=self._marks))
 
     def _sample(self, banned: Collection[int] = ()) -> int:

@@ -8,7 +8,14 @@ import typer
 
 from edge_et.cli import options as o
 from edge_et.cli.failures import failures
-from edge_et.cli.output import answer_record, answer_stats, exit_if_cut, play, print_json
+from edge_et.cli.output import (
+    answer_record,
+    answer_stats,
+    exit_if_cut,
+    play,
+    print_json,
+    print_text,
+)
 
 
 def ask(
@@ -51,9 +58,9 @@ def ask(
             answer = play(chain.stream(source, question, generation), form=form, quiet=quiet)
             record = answer_record(answer, chain, device)
         if form == "text":
-            typer.echo(answer.text)
+            print_text(answer.text)
         else:
             print_json({"event": "result"} | record if form == "jsonl" else record)
         if stats:
             answer_stats(answer)
-        exit_if_cut(answer, quiet=quiet)
+        exit_if_cut(answer, quiet=quiet or form != "text")

@@ -8,7 +8,7 @@ import typer
 
 from edge_et.cli import options as o
 from edge_et.cli.failures import failures
-from edge_et.cli.output import extraction_record, play, print_json, print_stats
+from edge_et.cli.output import extraction_record, play, print_json, print_stats, print_text
 
 
 def extract(
@@ -39,10 +39,10 @@ def extract(
             extraction = play(stream, form=form, quiet=True)
             record = extraction_record(extraction, chain, device)
         if form == "text":
-            typer.echo(extraction.text)
+            print_text(extraction.text)
         else:
             print_json({"event": "result"} | record if form == "jsonl" else record)
-        if extraction.finish_reason != "stop":
+        if form == "text" and extraction.finish_reason != "stop":
             typer.echo(f"the extraction was cut: {extraction.finish_reason}", err=True)
         if stats:
             counts = {

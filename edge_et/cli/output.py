@@ -6,7 +6,8 @@ import json
 import os
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
+from unicodedata import category
 
 import typer
 
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 LIMIT_REACHED = 7
+_LIMITS = {
+    "think_budget": "the thinking was closed at its budget (--think-budget)",
+    "extraction_length": "the extraction was cut (--extract-budget)",
+    "length": "the answer was cut (--answer-budget)",
+    "context": "the reasoner's context was full before the answer ended",
+}
 
 
 class Monologue:
@@ -33,7 +40,8 @@ class Monologue:
         if self._kind not in (None, chunk.kind):
             self._write("\n\n")
         self._kind = chunk.kind
-        self._write(f"{_DIM}{chunk.text}{_PLAIN}" if self._colour else chunk.text)
+        text = visible(chunk.text, sys.stderr)
+        self._write(f"{_DIM}{text}{_PLAIN}" if self._colour else text)
 
     def end(self) -> None:
         if self._kind is not None:
@@ -42,6 +50,17 @@ class Monologue:
     def _write(self, text: str) -> None:
         sys.stderr.write(text)
         sys.stderr.flush()
+
+
+def visible(text: str, file: TextIO) -> str:
+    """Return `text` as a terminal may show it: words in a picture give it no orders either."""
+    if not file.isatty():
+        return text
+    return "".join(c if c in "\n\t" or not category(c).startswith("C") else "\ufffd" for c in text)
+
+
+def print_text(text: str) -> None:
+    typer.echo(visible(text, sys.stdout))
 
 
 def play(stream: Stream[RecordT], *, form: str, quiet: bool) -> RecordT:
@@ -110,8 +129,10 @@ def answer_stats(answer: Answer) -> None:
 
 
 def exit_if_cut(answer: Answer, *, quiet: bool = False) -> None:
-    """Leave with 7 when a limit was reached before the answer was complete."""
+    """Name the limit that was hit; leave with 7 when the answer is incomplete for it."""
+    if answer.finish_reason == "stop":
+        return
+    if not quiet:
+        typer.echo(f"limit reached: {_LIMITS[answer.finish_reason]}", err=True)
     if answer.finish_reason in ("length", "context"):
-        if not quiet:
-            typer.echo(f"the answer is incomplete: {answer.finish_reason}", err=True)
         raise typer.Exit(LIMIT_REACHED)

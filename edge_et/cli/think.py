@@ -11,7 +11,14 @@ import typer
 
 from edge_et.cli import options as o
 from edge_et.cli.failures import failures
-from edge_et.cli.output import answer_record, answer_stats, exit_if_cut, play, print_json
+from edge_et.cli.output import (
+    answer_record,
+    answer_stats,
+    exit_if_cut,
+    play,
+    print_json,
+    print_text,
+)
 from edge_et.errors import InputError
 
 
@@ -54,12 +61,12 @@ def think(
             answer = play(chain.stream_think(notes, question, generation), form=form, quiet=quiet)
             record = answer_record(answer, chain, device)
         if form == "text":
-            typer.echo(answer.text)
+            print_text(answer.text)
         else:
             print_json({"event": "result"} | record if form == "jsonl" else record)
         if stats:
             answer_stats(answer)
-        exit_if_cut(answer, quiet=quiet)
+        exit_if_cut(answer, quiet=quiet or form != "text")
 
 
 def _read_notes(source: str) -> str:

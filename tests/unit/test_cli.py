@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 import edge_et
 from edge_et import errors
 from edge_et.cli.app import app
+from edge_et.cli.output import visible
 from tests.fakes import FakeExtractor, FakeReasoner, fake_chain, picture
 
 QUESTION = "What colour is the star?"
@@ -226,6 +227,16 @@ def test_a_cut_extraction_is_told(image, use):
     result = run("extract", image, "--extract-budget", "1")
     assert result.stdout == "a red\n"
     assert "extraction_length" in result.stderr
+
+
+def test_control_characters_reach_no_terminal():
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    text = "a\x1b[2J\r\u202eb\n\tç 你"
+    assert visible(text, Terminal()) == "a\ufffd[2J\ufffd\ufffdb\n\tç 你"
+    assert visible(text, io.StringIO()) == text
 
 
 def test_version():

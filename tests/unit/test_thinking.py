@@ -87,6 +87,11 @@ def test_a_marker_and_nothing_behind_it_is_no_answer():
     assert model.read.count("Answer") == 1
 
 
+def test_a_budget_too_small_for_any_answer_gets_one_sign():
+    done, _, _ = run([CLOSE, "Answer", ":", " red", " and", " blue"], answer=1)
+    assert (done.answer, done.finish_reason) == ("Answer: red", "length")
+
+
 def test_a_model_that_never_says_a_thing_answers_with_its_last_thought():
     done, chunks, _ = run(["I see\n", "two stars", CLOSE], rest="\n", answer=5)
     assert done.answer.endswith("two stars")
