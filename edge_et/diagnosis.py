@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-from edge_et import llama, ort
+from edge_et import llama_library, ort
 from edge_et.errors import ArtifactError, EdgeETError, MissingDependency
 from edge_et.manifest import (
     ExtractorManifest,
@@ -147,7 +147,7 @@ def _threads() -> Finding:
 
 
 def _llama() -> Finding:
-    have = llama.features()
+    have = llama_library.features()
     names = [name for name, on in have.items() if on]
     return Finding(name="llama.cpp", status="ok", detail=" ".join(names), data=have)
 

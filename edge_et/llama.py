@@ -1,4 +1,4 @@
-"""llama.cpp, and nothing else of the project imports it: models, contexts, tokens, samplers.
+"""Models and contexts of llama.cpp: weights, tokens, KV cache, samplers.
 
 Its low-level calls are used: the high-level class has no thinking budget and copies logits. Knows
 no prompts and no chat.
@@ -6,10 +6,7 @@ no prompts and no chat.
 
 from __future__ import annotations
 
-import collections
 import ctypes
-import functools
-import logging
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,76 +14,20 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from edge_et.config import Device, SamplingConfig
+from edge_et.config import SamplingConfig
 from edge_et.errors import (
     Cancelled,
-    DeviceUnavailable,
     InferenceFailed,
     LoadFailed,
     MissingArtifact,
-    MissingDependency,
 )
+from edge_et.llama_library import UsedDevice, complaints, forget_errors, runtime
 
-UsedDevice = Literal["cpu", "cuda", "gpu"]
-"""`gpu`: llama.cpp was built for another accelerator than CUDA (Metal, Vulkan …)."""
-
-_log = logging.getLogger(__name__)
 _BATCH_TOKENS = 512
 _CONTEXT_STEP_TOKENS = 256
 """llama.cpp rounds contexts up to this."""
 _ABORTED = 2
 _MAGIC = b"GGUF"
-# llama.cpp reports every tensor as INFO; WARN is mostly advice to its own developers.
-_LEVELS = {1: logging.DEBUG, 2: logging.INFO, 3: logging.ERROR, 4: logging.DEBUG}
-_recent_errors: collections.deque[str] = collections.deque(maxlen=4)
-
-
-@functools.cache
-def runtime() -> Any:
-    """Import llama_cpp on first use, route its log to `logging`, and return it."""
-    try:
-        import llama_cpp
-    except (ImportError, OSError, RuntimeError) as exc:  # absent, or its library does not load
-        raise MissingDependency(
-            f"llama-cpp-python cannot be imported: {exc}",
-            hint="pip install 'llama-cpp-python>=0.3.36,<0.4'",
-        ) from exc
-    callback = llama_cpp.llama_log_callback(_on_log)
-    runtime.__dict__["log_callback"] = callback  # C keeps only the pointer
-    llama_cpp.llama_log_set(callback, ctypes.c_void_p(0))
-    llama_cpp.llama_backend_init()
-    return llama_cpp
-
-
-def features() -> dict[str, bool]:
-    """Return what this build was compiled with (AVX2, CUDA, OPENMP …), and GPU offload."""
-    found = {"GPU_OFFLOAD": bool(runtime().llama_supports_gpu_offload())}
-    text: str = runtime().llama_print_system_info().decode("utf-8", "replace")
-    for entry in text.replace(":", "|").split("|"):
-        name, equals, value = entry.partition("=")
-        if equals:
-            found[name.strip()] = value.strip() != "0"
-        elif name.strip():
-            found[name.strip()] = True
-    return found
-
-
-def resolve_device(wanted: Device) -> UsedDevice:
-    """Return the device to run on. `auto` takes what the build can use; "cuda" never falls back."""
-    if wanted == "cpu":
-        return "cpu"
-    have = features()
-    cuda = "CUDA" in have
-    if wanted == "cuda" and not (have["GPU_OFFLOAD"] and cuda):
-        reason = "finds no device" if cuda else "was built without it"
-        raise DeviceUnavailable(
-            f"CUDA was asked for and llama.cpp {reason}",
-            hint="CMAKE_ARGS=-DGGML_CUDA=on pip install --force-reinstall --no-cache-dir "
-            "'llama-cpp-python>=0.3.36,<0.4'; or run on the CPU: --device cpu",
-        )
-    if not have["GPU_OFFLOAD"]:
-        return "cpu"
-    return "cuda" if cuda else "gpu"
 
 
 class Model:
@@ -98,11 +39,11 @@ class Model:
         api = runtime()
         params = api.llama_model_default_params()
         params.n_gpu_layers = 0 if device == "cpu" else -1
-        _recent_errors.clear()
+        forget_errors()
         self._model = api.llama_model_load_from_file(str(path).encode(), params)
         if not self._model:
             raise LoadFailed(
-                f"llama.cpp cannot load {path}: {'; '.join(_recent_errors) or 'no reason given'}",
+                f"llama.cpp cannot load {path}: {complaints()}",
                 hint="export it again, or restore the file: edge-et doctor",
             )
         self.path, self.device = path, device
@@ -187,12 +128,11 @@ class Context:
         params.flash_attn_type = api.LLAMA_FLASH_ATTN_TYPE_AUTO
         params.offload_kqv = params.op_offload = model.device != "cpu"
         params.no_perf = True
-        _recent_errors.clear()
+        forget_errors()
         self._context = api.llama_init_from_model(model.handle, params)
         if not self._context:
             raise LoadFailed(
-                f"llama.cpp cannot make a context of {context_tokens} tokens: "
-                f"{'; '.join(_recent_errors) or 'no reason given'}",
+                f"llama.cpp cannot make a context of {context_tokens} tokens: {complaints()}",
                 hint="smaller budgets need less memory: --think-budget",
             )
         self.context_tokens: int = api.llama_n_ctx(self._context)
@@ -259,8 +199,7 @@ class Context:
                 raise Cancelled("the reasoner was stopped by its caller")
             if code != 0:
                 raise InferenceFailed(
-                    f"llama_decode returned {code} at token {self._past}: "
-                    f"{'; '.join(_recent_errors) or 'no reason given'}"
+                    f"llama_decode returned {code} at token {self._past}: {complaints()}"
                 )
             self._past += len(part)
 
@@ -316,13 +255,3 @@ def _check_magic(path: Path) -> None:
             f"{path} is no GGUF file (it begins with {magic!r})",
             hint=f"make one: edge-et export reasoner CHECKPOINT_DIR --out {path.stem}.gguf",
         )
-
-
-def _on_log(level: int, text: bytes, _: Any) -> None:
-    line = text.decode("utf-8", "replace").strip()
-    if not line:
-        return
-    severity = _LEVELS.get(level, logging.DEBUG)
-    if severity == logging.ERROR:
-        _recent_errors.append(line)
-    _log.log(severity, "%s", line)

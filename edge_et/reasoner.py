@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_et import llama
+from edge_et import llama, llama_library
 from edge_et.chat import CLOSE, CLOSING, OPEN, ChatTemplate, encode
 from edge_et.config import RuntimeConfig, SamplingConfig
 from edge_et.errors import InputError, LoadFailed
@@ -78,7 +78,7 @@ class Reasoner:
             manifest = None
         if manifest is not None:
             check_files(folder, manifest, hashes=runtime.verify_hashes)
-        model = llama.Model(path, llama.resolve_device(runtime.device))
+        model = llama.Model(path, llama_library.resolve_device(runtime.device))
         return cls(model, manifest=manifest, threads=runtime.threads or _threads_for(path))
 
     @property

@@ -1,0 +1,90 @@
+"""llama.cpp as a library: the only importer of llama_cpp. Its log, its build, its devices."""
+
+from __future__ import annotations
+
+import collections
+import ctypes
+import functools
+import logging
+from typing import Any, Literal
+
+from edge_et.config import Device
+from edge_et.errors import DeviceUnavailable, MissingDependency
+
+UsedDevice = Literal["cpu", "cuda", "gpu"]
+"""`gpu`: llama.cpp was built for another accelerator than CUDA (Metal, Vulkan …)."""
+
+_log = logging.getLogger(__name__)
+# ggml's levels; it reports every tensor as INFO, and WARN is mostly advice to its own developers.
+_LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.INFO, 4: logging.ERROR}
+_recent_errors: collections.deque[str] = collections.deque(maxlen=4)
+_kept: list[object] = []
+"""Callbacks of which C holds only the pointer."""
+
+
+@functools.cache
+def runtime() -> Any:
+    """Import llama_cpp on first use, route its log to `logging`, and return it."""
+    try:
+        import llama_cpp
+    except (ImportError, OSError, RuntimeError) as exc:  # absent, or its library does not load
+        raise MissingDependency(
+            f"llama-cpp-python cannot be imported: {exc}",
+            hint="pip install 'llama-cpp-python>=0.3.36,<0.4'",
+        ) from exc
+    callback = llama_cpp.llama_log_callback(_on_log)
+    _kept.append(callback)
+    llama_cpp.llama_log_set(callback, ctypes.c_void_p(0))
+    llama_cpp.llama_backend_init()
+    return llama_cpp
+
+
+def features() -> dict[str, bool]:
+    """Return what this build was compiled with (AVX2, CUDA, OPENMP …), and GPU offload."""
+    found = {"GPU_OFFLOAD": bool(runtime().llama_supports_gpu_offload())}
+    text: str = runtime().llama_print_system_info().decode("utf-8", "replace")
+    for entry in text.replace(":", "|").split("|"):
+        name, equals, value = entry.partition("=")
+        if equals:
+            found[name.strip()] = value.strip() != "0"
+        elif name.strip():
+            found[name.strip()] = True
+    return found
+
+
+def resolve_device(wanted: Device) -> UsedDevice:
+    """Return the device to run on. `auto` takes what the build can use; "cuda" never falls back."""
+    if wanted == "cpu":
+        return "cpu"
+    have = features()
+    cuda = "CUDA" in have
+    if wanted == "cuda" and not (have["GPU_OFFLOAD"] and cuda):
+        reason = "finds no device" if cuda else "was built without it"
+        raise DeviceUnavailable(
+            f"CUDA was asked for and llama.cpp {reason}",
+            hint="CMAKE_ARGS=-DGGML_CUDA=on pip install --force-reinstall --no-cache-dir "
+            "'llama-cpp-python>=0.3.36,<0.4'; or run on the CPU: --device cpu",
+        )
+    if not have["GPU_OFFLOAD"]:
+        return "cpu"
+    return "cuda" if cuda else "gpu"
+
+
+def forget_errors() -> None:
+    """Start listening for what the next call complains of."""
+    _recent_errors.clear()
+
+
+def complaints() -> str:
+    """Return what llama.cpp logged as errors since `forget_errors`."""
+    return "; ".join(_recent_errors) or "no reason given"
+
+
+def _on_log(level: int, text: bytes, _: Any) -> None:
+    line = text.decode("utf-8", "replace").strip()
+    if not line:
+        return
+    severity = _LEVELS.get(level, logging.DEBUG)
+    if severity == logging.ERROR:
+        _recent_errors.append(line)
+    _log.log(severity, "%s", line)
