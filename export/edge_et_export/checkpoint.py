@@ -61,8 +61,30 @@ def load_strictly(folder: Path, model_class: Any) -> PreTrainedModel:
         raise ExportError(f"{folder} lacks {_listed(missing)}")
     if surplus := sorted(found["unexpected_keys"]):
         raise ExportError(f"{folder} has {_listed(surplus)}, which the model does not know")
+    _check_head(model, weights)
     model.eval()
-    return model  # type: ignore[no-any-return]
+    return model
+
+
+def _check_head(model: PreTrainedModel, weights: list[Path]) -> None:
+    """Refuse a tied checkpoint that carries another head: loading would drop it in silence."""
+    import torch
+    from safetensors import safe_open
+
+    embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if head is None or head.weight is not embeddings.weight:
+        return
+    for path in weights:
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 (safe_open is no mapping)
+                if name.endswith("lm_head.weight") and not torch.equal(
+                    file.get_tensor(name).float(), embeddings.weight
+                ):
+                    raise ExportError(
+                        f"{path} has a tensor {name} that differs from the embeddings, "
+                        "and config.json ties them",
+                        hint="set tie_word_embeddings to false, or remove the tensor",
+                    )
 
 
 def _listed(names: list[str]) -> str:
@@ -98,6 +120,12 @@ def image_policy_of(folder: Path) -> ImagePolicy:
             f"{folder}: image_aspect_ratio is {aspect!r}; known are anyres_max_N and pad"
         )
     pinpoints = processor.get("image_grid_pinpoints") or config.get("image_grid_pinpoints") or []
+    theirs = config.get("image_grid_pinpoints") or pinpoints
+    if anyres and [list(p) for p in theirs] != [list(p) for p in pinpoints]:
+        raise ExportError(
+            f"{folder}: config.json and preprocessor_config.json have different "
+            "image_grid_pinpoints"
+        )
     resample = processor.get("resample", 3)
     if resample not in _RESAMPLE:
         raise ExportError(f"{folder}: resample {resample!r} is neither bilinear nor bicubic")

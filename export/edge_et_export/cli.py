@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -67,11 +68,11 @@ def reasoner(
     _run(lambda: export_reasoner(checkpoint, out, options), out)
 
 
-def _run(export, out: Path) -> None:  # type: ignore[no-untyped-def]
+def _run(export: Callable[[], Manifest], out: Path) -> None:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
     logging.getLogger("edge_et_export").setLevel(logging.INFO)
     try:
-        manifest: Manifest = export()
+        manifest = export()
     except EdgeETError as error:
         typer.echo(f"error[{error.code}]: {error}", err=True)
         raise typer.Exit(error.exit_code) from error

@@ -31,10 +31,15 @@ from edge_et_export.environment import quiet
 from edge_et_export.staging import staged_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edge_et.graphs import Decoder
     from edge_et.manifest import DecoderSpec
     from edge_et_export.reference import Reference
 
 log = logging.getLogger(__name__)
+
+F32 = NDArray[np.float32]
 
 ARCHITECTURE = "LlavaOnevisionForConditionalGeneration"
 _COPIED = (
@@ -97,11 +102,14 @@ def _export(checkpoint: Path, staged: Path, options: ExtractorOptions) -> Extrac
     embed_path = staged / f"embed_tokens_{options.embeddings}.npy"
     np.save(embed_path, table.astype(_EMBEDDINGS[options.embeddings]))
     log.info("vision encoder, %s", options.vision)
-    vision_path = export_vision(vision, onnx, options.vision)
+    vision_paths = export_vision(vision, onnx, options.vision)
     log.info("decoder, %s", options.decoder)
     decoder_path, data_path = export_decoder(causal, onnx, options.decoder)
     parts = [
-        describe_part(staged, vision_path, role="vision_encoder", precision=options.vision),
+        *(
+            describe_part(staged, path, role="vision_encoder", precision=options.vision)
+            for path in vision_paths
+        ),
         describe_part(staged, decoder_path, role="decoder", precision=options.decoder),
         describe_part(staged, data_path, role="decoder", precision=options.decoder),
         describe_part(staged, embed_path, role="embed_tokens", precision=options.embeddings),
@@ -132,8 +140,8 @@ def _copy(source: Path, staged: Path) -> Part:
     return describe_part(staged, target, role=role, precision="none")  # type: ignore[arg-type]
 
 
-def _newline(parameter: object, staged: Path) -> NDArray[np.float32]:
-    newline: NDArray[np.float32] = parameter.detach().numpy().astype(np.float32)  # type: ignore[attr-defined]
+def _newline(parameter: object, staged: Path) -> F32:
+    newline: F32 = parameter.detach().numpy().astype(np.float32)  # type: ignore[attr-defined]
     np.save(staged / "image_newline.npy", newline)
     return newline
 
@@ -142,7 +150,7 @@ def _check(
     manifest: ExtractorManifest,
     staged: Path,
     reference: Reference,
-    newline: NDArray[np.float32],
+    newline: F32,
     options: ExtractorOptions,
 ) -> tuple[Parity, ...]:
     """Run the artifact's graphs as the runtime does and compare each part and the whole."""
@@ -185,13 +193,16 @@ def _check(
     return results
 
 
-def _rows(staged: Path, manifest: ExtractorManifest, ids: list[int]) -> NDArray[np.float32]:
+def _rows(staged: Path, manifest: ExtractorManifest, ids: list[int]) -> F32:
     table = np.load(staged / manifest.part("embed_tokens").path, mmap_mode="r")
-    rows: NDArray[np.float32] = table[ids].astype(np.float32)
+    rows: F32 = table[ids].astype(np.float32)
     return rows
 
 
-def _greedy(decoder, prompt, embed):  # type: ignore[no-untyped-def]
+def _greedy(
+    decoder: Decoder, prompt: F32, embed: Callable[[list[int]], F32]
+) -> tuple[F32, list[int]]:
+    """Return the first logits [V] and the greedy ids after `prompt` [P, H]."""
     from edge_et import decoding
     from edge_et_export.reference import GREEDY_TOKENS
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_et import llama
+from edge_et import llama_library
 from edge_et.errors import ExportError
 from edge_et.threads import usable_threads
 from edge_et_export.vocabulary import read_vocabulary
@@ -64,7 +64,7 @@ def write_f16(
 
 def quantize(source: Path, target: Path, type_name: str) -> None:
     """Write `target` from the float16 `source` with llama.cpp's own quantizer."""
-    api = llama.runtime()
+    api = llama_library.runtime()
     params = api.llama_model_quantize_default_params()
     params.ftype = TYPES[type_name]
     params.nthread = usable_threads()

@@ -54,7 +54,7 @@ _TEXTS = (
 class ReasonerOptions:
     """`type` is llama.cpp's name of the weights' format: f16, q8_0 or q4_k_m."""
 
-    type: str = "q8_0"
+    type: str = "q4_k_m"
     name: str | None = None
     """Of the source, for the manifest; default: the folder's."""
     license: str = "unknown"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,20 +47,22 @@ def vision_module(model: LlavaOnevisionForConditionalGeneration) -> PreTrainedMo
     return VisionEncoder().eval()
 
 
-def export_vision(module: PreTrainedModel, out: Path, precision: str) -> Path:
-    """Write `vision_encoder_<precision>.onnx` into `out`; optimum validates the fp32 graph."""
+def export_vision(module: PreTrainedModel, out: Path, precision: str) -> list[Path]:
+    """Write `vision_encoder_<precision>.onnx` into `out`; optimum validates the fp32 graph.
+
+    Returns the graph, and the file of its weights where they lie outside (above 2 GB).
+    """
     if precision not in PRECISIONS:
         raise ExportError(f"vision precision {precision!r} is none of {', '.join(PRECISIONS)}")
     path = out / f"vision_encoder_{precision}.onnx"
-    float_path = out / "vision_encoder_fp32.onnx"
-    made_here = not float_path.exists()
-    if made_here:
-        _trace(module, float_path)
-    if precision == "int8":
-        _quantize(float_path, path)
-        if made_here:
-            float_path.unlink()
-    return path
+    if precision == "fp32":
+        _trace(module, path)
+    else:
+        with tempfile.TemporaryDirectory(prefix="edge-et-vision-", dir=out) as scratch:
+            float_path = Path(scratch) / "vision.onnx"
+            _trace(module, float_path)
+            _quantize(float_path, path)
+    return sorted(out.glob(f"{path.name}*"))
 
 
 def _trace(module: PreTrainedModel, path: Path) -> None:
