@@ -255,3 +255,6 @@ def _check_magic(path: Path) -> None:
             f"{path} is no GGUF file (it begins with {magic!r})",
             hint=f"make one: edge-et export reasoner CHECKPOINT_DIR --out {path.stem}.gguf",
         )
+
+
+__all__ = ["Context", "Model", "UsedDevice", "runtime"]

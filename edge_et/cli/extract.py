@@ -49,4 +49,4 @@ def extract(
                 "extract_prefill": extraction.prompt_tokens,
                 "extract_decode": extraction.generated_tokens,
             }
-            print_stats(extraction.timings, tokens=counts)
+            print_stats(extraction.timings, record, tokens=counts)

@@ -106,8 +106,12 @@ def _where(chain: Chain, device: str) -> dict[str, Any]:
     return {"device": {"requested": device} | used, "threads": threads}
 
 
-def print_stats(timings: Timings, *, tokens: dict[str, int]) -> None:
-    """Print the stages and the speeds of `tokens` {stage without _s: count} to stderr."""
+def print_stats(timings: Timings, record: dict[str, Any], *, tokens: dict[str, int]) -> None:
+    """Print to stderr where it ran (from the `record`), the stages, and the speeds of `tokens`
+    {stage without _s: count}."""
+    for half, threads in record["threads"].items():
+        where = f"{record['device'][half]}, {threads} thread{'s' if threads != 1 else ''}"
+        typer.echo(f"{half:<16}{where:>11}", err=True)
     for name, value in asdict(timings).items():
         if value is not None and value >= 0.0005:
             count = tokens.get(name.removesuffix("_s"))
@@ -115,9 +119,10 @@ def print_stats(timings: Timings, *, tokens: dict[str, int]) -> None:
             typer.echo(f"{name.removesuffix('_s'):<16}{value:>9.3f} s{speed}", err=True)
 
 
-def answer_stats(answer: Answer) -> None:
+def answer_stats(answer: Answer, record: dict[str, Any]) -> None:
     print_stats(
         answer.timings,
+        record,
         tokens={
             "extract_prefill": answer.extraction.prompt_tokens,
             "extract_decode": answer.extraction.generated_tokens,

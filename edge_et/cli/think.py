@@ -65,7 +65,7 @@ def think(
         else:
             print_json({"event": "result"} | record if form == "jsonl" else record)
         if stats:
-            answer_stats(answer)
+            answer_stats(answer, record)
         exit_if_cut(answer, quiet=quiet or form != "text")
 
 

@@ -13,7 +13,13 @@ import pytest
 from edge_et import llama
 from edge_et.chain import Chain
 from edge_et.config import GenerationConfig, RuntimeConfig, SamplingConfig
-from edge_et.errors import ChecksumMismatch, ContextOverflow, LoadFailed, MissingArtifact
+from edge_et.errors import (
+    Cancelled,
+    ChecksumMismatch,
+    ContextOverflow,
+    LoadFailed,
+    MissingArtifact,
+)
 from edge_et.manifest import FILE_NAME
 from edge_et.reasoner import Reasoner
 from tests.tiny import REASONER_VARIANTS, make_reasoner
@@ -132,6 +138,20 @@ def test_a_prompt_longer_than_a_batch(twins: Twins, context: llama.Context) -> N
     with torch.no_grad():
         wanted = twins.model(torch.tensor([prompt])).logits[0, -1].numpy()
     assert np.linalg.norm(context.logits() - wanted) / np.linalg.norm(wanted) < 1e-2
+
+
+def test_reading_a_prompt_can_be_stopped(twins: Twins, context: llama.Context) -> None:
+    prompt = twins.reference_prompt(TEXTS[1], think=False)
+    with pytest.raises(Cancelled):
+        context.start(prompt, GREEDY, lambda: True)
+
+    def interrupted() -> bool:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        context.start(prompt, GREEDY, interrupted)
+    context.start(prompt, GREEDY, lambda: False)
+    assert context.room_tokens == context.context_tokens - len(prompt)
 
 
 def test_banned_tokens_are_not_sampled(twins: Twins, context: llama.Context) -> None:
