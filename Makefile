@@ -10,7 +10,7 @@ PIP    := $(BIN)/python -m pip install --disable-pip-version-check --constraint 
 DEMO_IMAGE    := examples/shapes.png
 DEMO_QUESTION := What colour is the star?
 
-.PHONY: demo test lint types unit golden e2e format clean
+.PHONY: demo test lint types unit golden e2e starter format clean
 .DELETE_ON_ERROR:
 
 demo: $(RUNTIME)
@@ -33,6 +33,15 @@ golden: $(DEV)
 
 e2e: $(DEV)
 	$(BIN)/pytest tests/e2e
+
+# Makes the embedded pair again from its seed: about two hours on two cores (tuning/README.md).
+STARTER := edge_et/models/starter
+starter: $(DEV)
+	$(BIN)/python -m edge_et_tuning train --out runs/starter
+	$(BIN)/edge-et export extractor runs/starter/extractor --out $(STARTER)/extractor \
+		--name starter-extractor --license MIT --force
+	$(BIN)/edge-et export reasoner runs/starter/reasoner --out $(STARTER)/reasoner/reasoner.gguf \
+		--type q8_0 --name starter-reasoner --license MIT --force
 
 format: $(DEV)
 	$(BIN)/ruff check --fix .

@@ -36,6 +36,8 @@ class Recipe:
     projector: Schedule
     everything: Schedule
     scenes: int
+    corpus_scenes: int = 6000
+    """Scenes whose texts the tokenizer is trained on."""
     seed: int = 0
 
 
@@ -43,7 +45,7 @@ STARTER = Recipe(
     tower=Schedule(steps=1400, batch_size=48, peak_lr=3e-3),
     reasoner=Schedule(steps=480, batch_size=48, peak_lr=3e-3),
     projector=Schedule(steps=240, batch_size=32, peak_lr=3e-3),
-    everything=Schedule(steps=1200, batch_size=32, peak_lr=2e-3),
+    everything=Schedule(steps=800, batch_size=32, peak_lr=1.1e-3),
     scenes=90_000,
 )
 QUICK = Recipe(
@@ -52,6 +54,7 @@ QUICK = Recipe(
     projector=Schedule(steps=3, batch_size=4, peak_lr=1e-3),
     everything=Schedule(steps=3, batch_size=4, peak_lr=1e-3),
     scenes=500,
+    corpus_scenes=300,
 )
 
 
@@ -63,7 +66,7 @@ def make_pair(folder: Path, recipe: Recipe) -> tuple[Path, Path]:
     from edge_et_tuning.tokenizer import IM_END, load_tokenizer, train_tokenizer
 
     if not (folder / "tokenizer" / "tokenizer_config.json").exists():
-        train_tokenizer(folder / "tokenizer", seed=CORPUS_SEED)
+        train_tokenizer(folder / "tokenizer", seed=CORPUS_SEED, scenes=recipe.corpus_scenes)
     tokenizer = load_tokenizer(folder / "tokenizer")
     stop_id = tokenizer.convert_tokens_to_ids(IM_END)
     torch.manual_seed(recipe.seed)

@@ -49,7 +49,7 @@ def corpus(seed: int, scenes: int) -> Iterator[str]:
             yield f"{example.prompt}\n{example.thinking or ''}\n\nAnswer: {example.answer}"
 
 
-def train_tokenizer(folder: Path, *, seed: int, scenes: int = 6000) -> None:
+def train_tokenizer(folder: Path, *, seed: int, scenes: int) -> None:
     """Train on `scenes` scenes from `seed` and save a Qwen2 tokenizer folder."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
