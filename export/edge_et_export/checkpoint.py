@@ -55,8 +55,9 @@ def load_strictly(folder: Path, model_class: Any) -> PreTrainedModel:
         )
     except (OSError, ValueError, KeyError, RuntimeError) as exc:
         raise ExportError(f"{folder} cannot be loaded as {model_class.__name__}: {exc}") from exc
-    for name, shape, wanted in found["mismatched_keys"]:
-        raise ExportError(f"tensor {name} of {folder} has shape {shape}, not {wanted}")
+    for name in sorted(found["mismatched_keys"]):
+        wanted = list(model.state_dict()[name].shape)
+        raise ExportError(f"the tensor {name} of {folder} is not of shape {wanted}")
     if missing := sorted(found["missing_keys"]):
         raise ExportError(f"{folder} lacks {_listed(missing)}")
     if surplus := sorted(found["unexpected_keys"]):

@@ -156,10 +156,10 @@ def _check(
     """Run the artifact's graphs as the runtime does and compare each part and the whole."""
     from edge_et import ort, tiling
     from edge_et.graphs import Decoder, VisionEncoder
-    from edge_et.threads import usable_threads
-    from edge_et_export.parity import agreement, compare, gate
+    from edge_et_export.parity import agreement, compare, gate, threads_for
 
-    device, threads = ort.resolve_device("cpu"), usable_threads()
+    device = ort.resolve_device("cpu")
+    threads = threads_for(sum(part.size_bytes for part in manifest.parts))
     spec: DecoderSpec = manifest.decoder
 
     def session(role: str) -> ort.Session:

@@ -9,17 +9,29 @@ from numpy.typing import NDArray
 
 from edge_et.errors import ParityError
 from edge_et.manifest import Parity
+from edge_et.threads import usable_threads
 
 F32 = NDArray[np.float32]
 
-# On the relative error. Float graphs differ by rounding only. Quantized parts were measured on
-# trained and on random weights; random ones are the worst case, and the bounds hold them too.
+# On the relative error. Float graphs differ by rounding only. Random weights are the worst case of
+# quantization (no outlier is worth keeping, no direction is redundant); measured on tiny ones:
+# int8 up to 0.03, q4 0.38, f16 0.0012, q8_0 0.034, q4_k_m 0.21. The trained starter: int8 0.012,
+# q8_0 0.004.
 TOLERANCES = {
     "vision_encoder": {"fp32": 1e-4, "int8": 0.08},
-    "decoder": {"fp32": 1e-3, "int8": 0.08, "q4": 0.60},
-    "end_to_end": {"fp32": 5e-3, "int8": 0.15, "q4": 0.60},
-    "reasoner": {"f16": 0.02, "q8_0": 0.08, "q4_k_m": 0.60},
+    "decoder": {"fp32": 1e-3, "int8": 0.08, "q4": 0.45},
+    "end_to_end": {"fp32": 5e-3, "int8": 0.15, "q4": 0.50},
+    "reasoner": {"f16": 0.01, "q8_0": 0.08, "q4_k_m": 0.35},
 }
+
+
+# Below this a model fits a core's cache, and its threads wait for each other more than they work.
+_ONE_THREAD_BYTES = 32 * 1024 * 1024
+
+
+def threads_for(weights_bytes: int) -> int:
+    """Return the threads to compare a model of that size with."""
+    return 1 if weights_bytes < _ONE_THREAD_BYTES else usable_threads()
 
 
 def compare(part: str, precision: str, ours: F32, reference: F32) -> Parity:

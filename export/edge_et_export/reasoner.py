@@ -168,8 +168,7 @@ def check(
 
     from edge_et import llama
     from edge_et.config import SamplingConfig
-    from edge_et.threads import usable_threads
-    from edge_et_export.parity import agreement, compare
+    from edge_et_export.parity import agreement, compare, threads_for
     from edge_et_export.reference import GREEDY_TOKENS, greedy_tokens
 
     prompt: list[int] = list(
@@ -182,7 +181,9 @@ def check(
     try:
         _check_tokens(ours, tokenizer, stop_ids)
         context = llama.Context(
-            ours, context_tokens=len(prompt) + GREEDY_TOKENS, threads=usable_threads()
+            ours,
+            context_tokens=len(prompt) + GREEDY_TOKENS,
+            threads=threads_for(path.stat().st_size),
         )
         try:
             context.start(prompt, SamplingConfig(), lambda: False)
