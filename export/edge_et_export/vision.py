@@ -95,8 +95,15 @@ def _trace(module: PreTrainedModel, path: Path) -> None:
 def _quantize(source: Path, target: Path) -> None:
     """Weights to int8 per channel, activations dynamically; MatMul only, for the patch
     convolution is under 1 % of the work and loses most."""
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
+    # The mark that keeps the quantizer from advising a step that this graph needs not: it would
+    # set up the root logger to say so.
+    model = onnx.load(source, load_external_data=False)
+    add_pre_process_metadata(model)
+    onnx.save(model, source)
     quantize_dynamic(
         source,
         target,
