@@ -103,7 +103,7 @@ class Parity:
     tolerance: float
     """On `relative_error`; a part above it fails the export."""
     greedy_agreement: float | None = None
-    """Share of greedy tokens before the first unlike the reference's; end_to_end and reasoner only."""
+    """Share of greedy tokens before the first unlike the reference's; for whole models only."""
     greedy_tokens: int | None = None
 
 
