@@ -1,6 +1,6 @@
 """Embed the chain in a program: stream one answer, then think again over edited notes.
 
-    python examples/embed.py IMAGE QUESTION
+python examples/embed.py IMAGE QUESTION
 """
 
 import sys

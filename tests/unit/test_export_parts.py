@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from edge_et.errors import ExportError, ParityError
 from edge_et_export.checkpoint import architecture_of, image_policy_of, source_of, stop_ids_of
 from edge_et_export.parity import agreement, compare, gate
 from edge_et_export.reasoner import sampling_of
 from edge_et_export.staging import staged_folder
-
-from edge_et.errors import ExportError, ParityError
 from tests.tiny import QWEN2_SPLIT
 
 

@@ -43,7 +43,7 @@ class Recipe:
 
 STARTER = Recipe(
     tower=Schedule(steps=1400, batch_size=48, peak_lr=3e-3),
-    reasoner=Schedule(steps=480, batch_size=48, peak_lr=3e-3),
+    reasoner=Schedule(steps=2400, batch_size=48, peak_lr=3e-3),
     projector=Schedule(steps=240, batch_size=32, peak_lr=3e-3),
     everything=Schedule(steps=800, batch_size=32, peak_lr=1.1e-3),
     scenes=90_000,
