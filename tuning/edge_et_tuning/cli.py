@@ -6,7 +6,7 @@ import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,18 +19,28 @@ def train(
     quick: Annotated[
         bool, typer.Option(help="A few steps of each phase: does it run, not does it see.")
     ] = False,
+    half: Annotated[
+        Literal["extractor", "reasoner"] | None,
+        typer.Option(help="Only this half; default: one after the other."),
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; default: all usable.")] = None,
 ) -> None:
     """Train the starter's two checkpoints from a seed (see tuning/README.md)."""
     import torch
 
     from edge_et.threads import usable_threads
-    from edge_et_tuning.recipe import QUICK, STARTER, make_pair
+    from edge_et_tuning.recipe import HALVES, QUICK, STARTER, make_pair
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(threads or usable_threads())
-    extractor, reasoner = make_pair(out, QUICK if quick else STARTER)
-    typer.echo(f"{extractor}\n{reasoner}")
+    done = make_pair(
+        out,
+        QUICK if quick else STARTER,
+        halves=(half,) if half else HALVES,
+        compiled=not quick,
+    )
+    for folder in done:
+        typer.echo(folder)
 
 
 @app.command()

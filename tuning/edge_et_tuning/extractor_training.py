@@ -91,7 +91,7 @@ def text_loss(
     logits = model.lm_head(predicting[wanted])
     truth = batch.labels[wanted]
     return {
-        "text": F.cross_entropy(logits, truth),
+        "text": F.cross_entropy(logits.float(), truth),
         "_text_right": (logits.argmax(-1) == truth).float().mean(),
     }
 

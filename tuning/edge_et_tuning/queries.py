@@ -53,11 +53,14 @@ def solve(query: Query, view: View) -> Solution:
     solution = _SOLVERS[query.kind](query, view)
     if not query.options or not solution.said:
         return solution
-    letters = {text: "ABCDEF"[i] for i, text in enumerate(query.options)}
-    letter = letters.get(solution.answer)
-    if letter is None:
-        return Solution(steps=f"{solution.steps} No option says so.", answer=NOT_SAID)
-    return Solution(steps=f"{solution.steps} Option {letter} is {solution.answer}.", answer=letter)
+    said = []
+    for letter, option in zip("ABCDEF", query.options, strict=False):
+        said.append(f"{letter} {option}, {_verdict(option == solution.answer)}")
+        if option == solution.answer:
+            steps = f"{solution.steps} It is {solution.answer}. Options: {'; '.join(said)}."
+            return Solution(steps=steps, answer=letter)
+    steps = f"{solution.steps} It is {solution.answer}. Options: {'; '.join(said)}."
+    return Solution(steps=f"{steps} No option says so.", answer=NOT_SAID)
 
 
 def _lacking(steps: str) -> Solution:
@@ -69,16 +72,34 @@ def _entry(place: int, look: Look) -> str:
     return f"{ORDINALS[place]} {article(look.text())} {look.text()}"
 
 
-def _find(target: Look, view: View) -> tuple[str, int | None]:
-    """Look for the one object meant by `target`; return the step and its place in the list.
+def _verdict(right: bool) -> str:
+    return "yes" if right else "no"
 
+
+def _part(look: Look, target: Look) -> str:
+    """Return what of `look` the target speaks of, e.g. `large ring` for the target `small ring`."""
+    names = [n for n in ("size", "fill", "colour", "shape") if getattr(target, n)]
+    return " ".join(getattr(look, n) or "unknown" for n in names) or "object"
+
+
+def _find(target: Look, view: View) -> tuple[str, int | None]:
+    """Look for the one object meant by `target`; return the steps and its place in the list.
+
+    The list is walked entry by entry, and of each entry only what the target speaks of is held
+    against it. Every token then follows from a few before it, which is what makes a model this
+    small reliable: asked to name the place in one step, it erred on two attributes at once.
     Every kind of question looks things up in these words: one skill to learn, used everywhere.
     """
-    step = f"I look for the {target.text()} in the list:"
+    step = f"I look for the {target.text()}:"
+    if missing := _unsaid_part(target, view):
+        return f"{step} the {missing} of the objects is not given.", None
+    said = []
     for place, look in enumerate(view.looks):
-        if target.matches(look):
-            return f"{step} {_entry(place, look)}.", place
-    return f"{step} none.", None
+        hit = target.matches(look)
+        said.append(f"{ORDINALS[place]} {_part(look, target)}, {_verdict(hit)}")
+        if hit:
+            return f"{step} {'; '.join(said)}.", place
+    return f"{step} {'; '.join([*said, 'none'])}.", None
 
 
 def _attribute(query: Query, view: View) -> Solution:
@@ -92,12 +113,12 @@ def _attribute(query: Query, view: View) -> Solution:
 
 
 def _tally(target: Look, view: View) -> tuple[str, int]:
-    found = [(place, look) for place, look in enumerate(view.looks) if target.matches(look)]
-    step = f"I count the {target.text(plural=True)} in the list:"
-    if not found:
-        return f"{step} none. That makes 0.", 0
-    counted = ", ".join(f"{i} {_entry(*entry)}" for i, entry in enumerate(found, 1))
-    return f"{step} {counted}. That makes {len(found)}.", len(found)
+    """Walk the list with a running count."""
+    count, said = 0, []
+    for place, look in enumerate(view.looks):
+        count += target.matches(look)
+        said.append(f"{ORDINALS[place]} {_part(look, target)}, {count}")
+    return f"I count the {target.text(plural=True)}: {'; '.join(said)}. That makes {count}.", count
 
 
 def _unsaid_part(target: Look, view: View) -> str | None:
@@ -175,11 +196,13 @@ def _compare_size(query: Query, view: View) -> Solution:
     names, sizes, steps = (query.target, query.other), [], []
     for name in names:
         step, place = _find(name, view)
-        size = None if place is None else view.looks[place].size
-        if size is None:
+        if place is None:
             return _lacking(step)
+        size = view.looks[place].size
+        if size is None:
+            return _lacking(f"{step} Its size is not given.")
         sizes.append(size)
-        steps.append(step)
+        steps.append(f"{step} Its size is {size}.")
     if sizes[0] == sizes[1]:
         return _lacking(" ".join(steps))
     wanted = "large" if query.direction == "larger" else "small"
@@ -204,11 +227,13 @@ def _same(query: Query, view: View) -> Solution:
     values, steps = [], []
     for name in (query.target, query.other):
         step, place = _find(name, view)
-        value = None if place is None else getattr(view.looks[place], query.attribute)
-        if value is None:
+        if place is None:
             return _lacking(step)
+        value = getattr(view.looks[place], query.attribute)
+        if value is None:
+            return _lacking(f"{step} Its {query.attribute} is not given.")
         values.append(value)
-        steps.append(step)
+        steps.append(f"{step} Its {query.attribute} is {value}.")
     same = values[0] == values[1]
     verdict = f"{values[0]} is {'' if same else 'not '}{values[1]}."
     return Solution(steps=f"{' '.join(steps)} {verdict}", answer="yes" if same else "no")

@@ -22,7 +22,9 @@ from edge_et_tuning.views import View, focused_view, write_view
 _LACKING_SHARE = 0.12
 _NO_STATEMENT_SHARE = 0.25
 _WRONG_STATEMENT_SHARE = 0.10
-_NO_THINK_SHARE = 0.06
+_NO_THINK_SHARE = 0.05
+# Choices stand for seven kinds of question at once.
+_WEIGHTS = tuple(2.0 if kind == "choice" else 1.0 for kind in KINDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +41,7 @@ def exchange(scene: Scene, other: Scene, rng: random.Random) -> Exchange | None:
 
     None when the drawn kind of question cannot be asked of the scene.
     """
-    question = sample_question(scene, rng, kind=rng.choice(KINDS))
+    question = sample_question(scene, rng, kind=rng.choices(KINDS, weights=_WEIGHTS)[0])
     if question is None:
         return None
     view = described_view(scene, question)

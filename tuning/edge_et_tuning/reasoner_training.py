@@ -84,7 +84,7 @@ def reasoner_loss(
         logits = model.lm_head(hidden[:, :-1][mask[:, 1:]])
         truth = ids[:, 1:][mask[:, 1:]]
         return {
-            "text": F.cross_entropy(logits, truth),
+            "text": F.cross_entropy(logits.float(), truth),
             "_text_right": (logits.argmax(-1) == truth).float().mean(),
         }
 

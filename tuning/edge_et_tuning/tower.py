@@ -32,6 +32,10 @@ class PatchHeads(nn.Module):  # type: ignore[misc]  # torch ships no types we ma
 
     def losses(self, features: Tensor, labels: Tensor, centres: Tensor) -> dict[str, Tensor]:
         """labels int64 [B, P, 4] (-1: background), centres float [B, P, 2] in [0, 1]."""
+        with torch.autocast(features.device.type, enabled=False):  # bfloat16 places too roughly
+            return self._losses(features.float(), labels, centres)
+
+    def _losses(self, features: Tensor, labels: Tensor, centres: Tensor) -> dict[str, Tensor]:
         features = self.norm(features)
         owned = labels[..., 0] >= 0
         result = {
