@@ -45,11 +45,24 @@ def architecture_of(folder: Path) -> str:
     return str(names[0])
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """List the safetensors files of a checkpoint, sharded or not. Pickles are refused: loading
+    one can run anything that its maker put in."""
+    weights = sorted(folder.glob("*.safetensors"))
+    if weights:
+        return weights
+    pickles = sorted(p.name for kind in ("*.bin", "*.pt", "*.pth") for p in folder.glob(kind))
+    if pickles:
+        raise ExportError(
+            f"{folder} holds its weights as a pickle ({pickles[0]}), which can run code",
+            hint="save it as safetensors: model.save_pretrained(folder, safe_serialization=True)",
+        )
+    raise ExportError(f"{folder} holds no safetensors file")
+
+
 def load_strictly(folder: Path, model_class: Any) -> PreTrainedModel:
     """Load in float32; raise ExportError naming the first tensor missing, surplus or misshapen."""
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        raise ExportError(f"{folder} holds no safetensors file")
+    weights = weight_files(folder)
     try:
         model, found = model_class.from_pretrained(
             folder,
