@@ -11,7 +11,7 @@ from edge_et.cli.failures import failures
 from edge_et.cli.output import print_json
 
 if TYPE_CHECKING:
-    from edge_et.registry import ModelRecord, PairRecord
+    from edge_et.registry import Kind, ModelRecord, PairRecord
     from edge_et.store import Store
 
 _FURTHEST_FIRST = ("absent", "pulled", "ready")
@@ -53,7 +53,7 @@ def _model(record: ModelRecord, store: Store) -> dict[str, Any]:
     }
 
 
-def _pair(record: PairRecord, rows: dict[tuple[str, str], dict[str, Any]]) -> dict[str, Any]:
+def _pair(record: PairRecord, rows: dict[tuple[Kind, str], dict[str, Any]]) -> dict[str, Any]:
     halves = rows["extractor", record.extractor.name], rows["reasoner", record.reasoner.name]
     sizes = [half["size_bytes"] for half in halves]
     return {
