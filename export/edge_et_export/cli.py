@@ -87,6 +87,22 @@ def reasoner(
     _run(lambda: export_reasoner(checkpoint, out, options), out)
 
 
+@app.command()
+def pair(
+    name: Annotated[str, typer.Argument(help="A pair of the registry, pulled before.")],
+    force: Annotated[bool, typer.Option(help="Export again what is right already.")] = False,
+) -> None:
+    """Export both halves of a pulled pair to where `--pair NAME` finds them."""
+    from edge_et_export.pair import plan_pair
+
+    for half in plan_pair(name, force=force):
+        if half.export is not None:
+            _run(half.export, half.out)
+        else:
+            typer.echo(f"{half.record.kind} {half.record.name} is right already", err=True)
+            typer.echo(str(half.out))
+
+
 def _run(export: Callable[[], Manifest], out: Path) -> None:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
     logging.getLogger("edge_et_export").setLevel(logging.INFO)
