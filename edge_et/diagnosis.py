@@ -51,7 +51,8 @@ class Finding:
 
 
 def diagnose() -> Iterator[Finding]:
-    """Look at versions, onnxruntime, threads, llama.cpp and every model of the registry.
+    """Look at versions, onnxruntime, threads, llama.cpp and every model of the registry that is
+    embedded or was pulled.
 
     Model files are hashed, so this reads them once.
     """
@@ -65,9 +66,9 @@ def diagnose() -> Iterator[Finding]:
     except ArtifactError as exc:
         yield Finding(name="registry", status="problem", detail=exc.message, fix=_REINSTALL)
         return
-    for extractor in known.extractors.values():
+    for extractor in filter(_is_expected, known.extractors.values()):
         yield _model(extractor, lambda path: read_manifest(path, ExtractorManifest))
-    for reasoner in known.reasoners.values():
+    for reasoner in filter(_is_expected, known.reasoners.values()):
         yield _model(reasoner, lambda path: read_manifest(path, ReasonerManifest))
 
 
@@ -154,6 +155,10 @@ def _llama() -> Finding:
     have = llama_library.features()
     names = [name for name, on in have.items() if on]
     return Finding(name="llama.cpp", status="ok", detail=" ".join(names), data=have)
+
+
+def _is_expected(record: ModelRecord) -> bool:
+    return isinstance(record.origin, PackageSource) or Store().state(record) != "absent"
 
 
 def _model(record: ModelRecord, read: Callable[[Path], Manifest]) -> Finding:

@@ -52,6 +52,9 @@ def runtime() -> Any:
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     try:
         import huggingface_hub
+        import huggingface_hub.constants
+        import huggingface_hub.errors
+        import huggingface_hub.utils
     except ModuleNotFoundError as exc:
         raise MissingDependency(
             f"the Hub is reached through {exc.name}, which is not installed",
