@@ -180,6 +180,25 @@ def read_manifest(folder: Path, kind: type[ManifestT]) -> ManifestT:
     """
     path = folder / FILE_NAME
     wanted = "extractor" if kind is ExtractorManifest else "reasoner"
+    raw = _read_raw(folder, wanted)
+    if raw.get("kind") != wanted:
+        raise BadManifest(f"{path} describes a {raw.get('kind')!r}, not a {wanted}")
+    return cast(ManifestT, _build(kind, raw, str(path)))
+
+
+def kind_of(folder: Path) -> str:
+    """Return what the manifest in `folder` says it describes: extractor or reasoner.
+
+    Raises MissingArtifact or BadManifest.
+    """
+    kind = _read_raw(folder, "extractor").get("kind")
+    if kind not in ("extractor", "reasoner"):
+        raise BadManifest(f"{folder / FILE_NAME} describes a {kind!r}")
+    return str(kind)
+
+
+def _read_raw(folder: Path, wanted: str) -> dict[str, Any]:
+    path = folder / FILE_NAME
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as exc:
@@ -195,9 +214,7 @@ def read_manifest(folder: Path, kind: type[ManifestT]) -> ManifestT:
             f"{path} has schema {found!r}; this edge-et reads schema {SCHEMA}",
             hint="export the model again with this version",
         )
-    if raw.get("kind") != wanted:
-        raise BadManifest(f"{path} describes a {raw.get('kind')!r}, not a {wanted}")
-    return cast(ManifestT, _build(kind, raw, str(path)))
+    return raw
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Path:
@@ -302,5 +319,5 @@ def _build_record(kind: type[T], raw: Any, where: str) -> T:
 __all__ = [
     "FILE_NAME", "SCHEMA", "DecoderSpec", "ExtractorManifest", "ImagePolicy", "Manifest",
     "Parity", "Part", "ReasonerManifest", "Source", "check_files", "describe_part",
-    "file_sha256", "read_manifest", "write_manifest",
+    "file_sha256", "kind_of", "read_manifest", "write_manifest",
 ]  # fmt: skip

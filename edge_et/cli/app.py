@@ -31,6 +31,13 @@ mount(
     extra="export",
     summary="Turn a trained checkpoint into the files this runtime reads.",
 )
+mount(
+    app,
+    "verify",
+    target="edge_et_export.verify_cli:app",
+    extra="export",
+    summary="Check a model's files against their hashes, and its graphs against its checkpoint.",
+)
 
 
 def _version(wanted: bool) -> None:

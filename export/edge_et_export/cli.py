@@ -12,6 +12,7 @@ import typer
 
 from edge_et.errors import EdgeETError
 from edge_et.manifest import Manifest
+from edge_et_export.parity import report_line
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
@@ -114,14 +115,5 @@ def _run(export: Callable[[], Manifest], out: Path) -> None:
     for part in manifest.parts:
         typer.echo(f"{part.size_bytes:>13,}  {part.precision:<7} {part.path}", err=True)
     for result in manifest.parity:
-        greedy = (
-            f"  greedy {result.greedy_agreement:.0%} of {result.greedy_tokens}"
-            if result.greedy_agreement is not None
-            else ""
-        )
-        typer.echo(
-            f"{result.part} {result.precision}: relative error {result.relative_error:.2e}, "
-            f"max abs {result.max_abs_error:.2e}, cosine {result.cosine:.6f}{greedy}",
-            err=True,
-        )
+        typer.echo(report_line(result), err=True)
     typer.echo(str(out))

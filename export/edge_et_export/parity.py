@@ -65,6 +65,19 @@ def agreement(ours: list[int], reference: list[int]) -> float:
     return min(len(ours), len(reference)) / len(reference)
 
 
+def report_line(result: Parity) -> str:
+    """Return one result in words, for a person."""
+    line = (
+        f"{result.part} {result.precision}: relative error {result.relative_error:.2e}, "
+        f"max abs {result.max_abs_error:.2e}, cosine {result.cosine:.6f}"
+    )
+    if result.top1 is not None:
+        line += f", first token {'the same' if result.top1 else 'ANOTHER'}"
+    if result.greedy_agreement is not None:
+        line += f", greedy {result.greedy_agreement:.0%} of {result.greedy_tokens}"
+    return line
+
+
 def gate(results: Iterable[Parity], *, allow_drift: bool) -> None:
     """Raise ParityError with the numbers of every part over its tolerance, unless allowed."""
     over = [r for r in results if r.relative_error > r.tolerance]
