@@ -73,7 +73,7 @@ def reasoner_loss(
         pairs = group(number)[part * batch_size : (part + 1) * batch_size]
         prompts, targets = zip(*pairs, strict=True)
         rows = [p + t for p, t in zip(prompts, targets, strict=True)]
-        # few different lengths: for each one the kernels are prepared anew, and kept
+        # whole rows of the matrix units
         length = -(-max(map(len, rows)) // _LENGTH_STEP) * _LENGTH_STEP
         tokens = np.zeros((len(rows), length), np.int64)
         wanted = np.zeros(tokens.shape, bool)
