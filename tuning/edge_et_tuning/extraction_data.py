@@ -26,6 +26,7 @@ _WHOLE_SHARE = 0.04
 # bottom and nearest neighbours are each needed by one question in fifteen, and were learned last.
 EVERYTHING = {"fill": 2.0, "above_below": 3.0, "extreme": 1.5, "nearest": 4.0}
 HARDEST = {"fill": 2.0, "above_below": 5.0, "left_right": 2.0, "extreme": 1.5, "nearest": 20.0}
+NEAREST = {"above_below": 4.0, "left_right": 4.0, "compare_size": 4.0, "nearest": 40.0}
 """How often a kind of question is asked, next to the others' 1."""
 
 
@@ -77,15 +78,22 @@ def statement(scene: Scene, query: Query) -> str:
 
 
 def contradiction(scene: Scene, query: Query) -> str | None:
-    """Return the statement turned round: the other way about, of the same two objects.
+    """Return the statement turned round, of the same two objects: another conclusion, false here.
 
     None for questions that do not compare.
     """
-    bare = replace(query, options=(), pick_one=True)
-    if bare.kind not in ("left_right", "above_below", "compare_size") or bare.other is None:
+    bare = replace(query, options=())
+    if bare.other is None:
         return None
-    right = solve(bare, full_view(scene, bare)).answer
-    wrong = bare.other.text() if right == bare.target.text() else bare.target.text()
+    target, other = bare.target.text(), bare.other.text()
+    if bare.kind == "same":
+        alike = solve(bare, full_view(scene, bare)).answer == "yes"
+        said = "another" if alike else "the same"
+        return f"The {target} and the {other} have {said} {bare.attribute}."
+    if bare.kind not in ("left_right", "above_below", "compare_size"):
+        return None
+    right = solve(replace(bare, pick_one=True), full_view(scene, bare)).answer
+    wrong = other if right == target else target
     return f"The {wrong} is {FARTHER.get(bare.direction, bare.direction)}."
 
 

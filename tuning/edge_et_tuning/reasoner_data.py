@@ -22,7 +22,6 @@ from edge_et_tuning.views import View, focused_view, write_view
 _LACKING_SHARE = 0.12
 _NO_STATEMENT_SHARE = 0.25
 _WRONG_STATEMENT_SHARE = 0.10
-_TURNED_STATEMENT_SHARE = 0.30
 _NO_THINK_SHARE = 0.05
 # Choices stand for seven kinds of question at once.
 _WEIGHTS = tuple(2.0 if kind == "choice" else 1.0 for kind in KINDS)
@@ -37,8 +36,11 @@ class Exchange:
     answer: str
 
 
-def exchange(scene: Scene, other: Scene, rng: random.Random) -> Exchange | None:
-    """Return an example on `scene`; `other` lends statements that are wrong here.
+def exchange(
+    scene: Scene, other: Scene, rng: random.Random, turned_share: float = 0.0
+) -> Exchange | None:
+    """Return an example on `scene`; `other` lends statements that are wrong here, and
+    `turned_share` of the comparisons end in their own statement turned round.
 
     None when the drawn kind of question cannot be asked of the scene.
     """
@@ -48,7 +50,7 @@ def exchange(scene: Scene, other: Scene, rng: random.Random) -> Exchange | None:
     view = described_view(scene, question)
     if rng.random() < _LACKING_SHARE:
         view = _lacking(view, question, scene, rng)
-    text = _with_statement(write_view(view), scene, other, question, rng)
+    text = _with_statement(write_view(view), scene, other, question, rng, turned_share)
     solution = solve(question.query, view)
     think = rng.random() >= _NO_THINK_SHARE
     form = answer_form(question.text).value
@@ -75,18 +77,21 @@ def _lacking(view: View, question: Question, scene: Scene, rng: random.Random) -
 
 
 def _with_statement(
-    text: str, scene: Scene, other: Scene, question: Question, rng: random.Random
+    text: str,
+    scene: Scene,
+    other: Scene,
+    question: Question,
+    rng: random.Random,
+    turned_share: float,
 ) -> str:
     draw = rng.random()
     if question.query.kind == "nearest" or draw < _NO_STATEMENT_SHARE:
         return text
-    # What an extractor gets wrong most: the list is right, its own conclusion is not.
-    turned = contradiction(scene, question.query)
-    if turned is not None and draw < _NO_STATEMENT_SHARE + _TURNED_STATEMENT_SHARE:
-        return f"{text} {turned}"
     if draw < _NO_STATEMENT_SHARE + _WRONG_STATEMENT_SHARE:
         stray = sample_question(other, rng, kind=question.kind)
         if stray is None or stray.query.kind == "nearest":
             return text
         return f"{text} {statement(other, stray.query)}"
-    return f"{text} {statement(scene, question.query)}"
+    # What an extractor gets wrong most: the list is right, its own conclusion is not.
+    turned = contradiction(scene, question.query) if draw > 1 - turned_share else None
+    return f"{text} {turned or statement(scene, question.query)}"

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 
-def sample_exchange(seed: int) -> Exchange:
+def sample_exchange(seed: int, turned_share: float = 0.0) -> Exchange:
     """Return the example of `seed`; tries scenes until the drawn kind can be asked."""
     rng = random.Random(f"exchange-{seed}")
     while True:
         scene, other = (sample_scene(rng.randrange(2_000_000, 40_000_000)) for _ in range(2))
-        example = exchange(scene, other, rng)
+        example = exchange(scene, other, rng, turned_share)
         if example is not None:
             return example
 
@@ -53,14 +53,20 @@ _LENGTH_STEP = 16
 
 
 def reasoner_loss(
-    model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, *, batch_size: int
+    model: Qwen3ForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    batch_size: int,
+    first_seed: int = 0,
+    turned_share: float = 0.0,
 ) -> LossOf:
     """Return the step function. Batches of like length come four at a time: less padding."""
 
     @functools.lru_cache(maxsize=1)
     def group(number: int) -> list[tuple[list[int], list[int]]]:
-        first, count = number * _GROUP * batch_size, _GROUP * batch_size
-        examples = [sample_exchange(seed) for seed in range(first, first + count)]
+        count = _GROUP * batch_size
+        first = first_seed + number * count
+        examples = [sample_exchange(seed, turned_share) for seed in range(first, first + count)]
         prompts = tokenizer([prompt_text(tokenizer, e) for e in examples])["input_ids"]
         targets = tokenizer([target_text(e) for e in examples])["input_ids"]
         pairs = list(zip(prompts, targets, strict=True))

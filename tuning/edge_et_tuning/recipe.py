@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 FIRST_TRAINING_SEED = 1_000_000
 CORPUS_SEED = 50_000_000
+SECOND_SEED = 10_000_000
+"""Of the examples of the reasoner's second phase."""
 VOCAB_ROWS = 1024
 
 
@@ -38,9 +40,11 @@ class Recipe:
 
     tower: Schedule
     reasoner: Schedule
+    turned: Schedule
     projector: Schedule
     everything: Schedule
     hardest: Schedule
+    nearest: Schedule
     scenes: int
     corpus_scenes: int = 6000
     """Scenes whose texts the tokenizer is trained on."""
@@ -49,18 +53,22 @@ class Recipe:
 
 STARTER = Recipe(
     tower=Schedule(steps=1400, batch_size=48, peak_lr=3e-3),
-    reasoner=Schedule(steps=1800, batch_size=48, peak_lr=3e-3),
+    reasoner=Schedule(steps=3200, batch_size=48, peak_lr=3e-3),
+    turned=Schedule(steps=520, batch_size=48, peak_lr=1e-3),
     projector=Schedule(steps=240, batch_size=32, peak_lr=3e-3),
     everything=Schedule(steps=3800, batch_size=32, peak_lr=2e-3),
     hardest=Schedule(steps=1700, batch_size=32, peak_lr=1.2e-3),
+    nearest=Schedule(steps=620, batch_size=32, peak_lr=8e-4),
     scenes=90_000,
 )
 QUICK = Recipe(
     tower=Schedule(steps=3, batch_size=4, peak_lr=1e-3),
     reasoner=Schedule(steps=3, batch_size=4, peak_lr=1e-3),
+    turned=Schedule(steps=3, batch_size=4, peak_lr=1e-3),
     projector=Schedule(steps=3, batch_size=4, peak_lr=1e-3),
     everything=Schedule(steps=3, batch_size=4, peak_lr=1e-3),
     hardest=Schedule(steps=3, batch_size=4, peak_lr=1e-3),
+    nearest=Schedule(steps=3, batch_size=4, peak_lr=1e-3),
     scenes=500,
     corpus_scenes=300,
 )
@@ -129,13 +137,23 @@ def train_reasoner(
     from edge_et_tuning.training import prepare, run_phase
 
     prepare(reasoner, blocks=reasoner.model, compiled=compiled)
-    run_phase(
-        "reasoner",
-        folder,
-        {"reasoner": reasoner},
-        reasoner_loss(reasoner, tokenizer, batch_size=recipe.reasoner.batch_size),
-        recipe.reasoner,
-    )
+    for name, schedule, turned_share in (
+        ("1-traces", recipe.reasoner, 0.0),
+        ("2-turned", recipe.turned, 0.2),
+    ):
+        run_phase(
+            f"reasoner-{name}",
+            folder,
+            {"reasoner": reasoner},
+            reasoner_loss(
+                reasoner,
+                tokenizer,
+                batch_size=schedule.batch_size,
+                first_seed=0 if name == "1-traces" else SECOND_SEED,
+                turned_share=turned_share,
+            ),
+            schedule,
+        )
 
 
 def train_extractor(
@@ -146,8 +164,8 @@ def train_extractor(
     *,
     compiled: bool,
 ) -> None:
-    """Run the four phases in order; finished ones only load their weights."""
-    from edge_et_tuning.extraction_data import EVERYTHING, HARDEST
+    """Run the five phases in order; finished ones only load their weights."""
+    from edge_et_tuning.extraction_data import EVERYTHING, HARDEST, NEAREST
     from edge_et_tuning.extractor_training import extractor_loss
     from edge_et_tuning.pool import open_pool
     from edge_et_tuning.tower import PatchHeads, tower_loss
@@ -170,6 +188,7 @@ def train_extractor(
         (2, "projector", recipe.projector, EVERYTHING),
         (3, "everything", recipe.everything, EVERYTHING),
         (4, "hardest", recipe.hardest, HARDEST),
+        (5, "nearest", recipe.nearest, NEAREST),
     ):
         train_tower = name != "projector"
         tower.requires_grad_(train_tower)
