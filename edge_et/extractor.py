@@ -1,6 +1,6 @@
 """The extractor: image and instruction -> a stream of text.
 
-Features are spliced into the prompt where the chat layout has `<image>`; then prefill and decode.
+Features are spliced into the prompt as its layout has them; then prefill and decode.
 What the text is for, this module does not know.
 """
 
@@ -26,6 +26,7 @@ from edge_et.errors import (
 )
 from edge_et.graphs import Decoder, VisionEncoder
 from edge_et.image import LoadedImage
+from edge_et.layout import lay_out
 from edge_et.manifest import ExtractorManifest, Part, PartRole, check_files, read_manifest
 from edge_et.sampling import choose_token, make_rng
 from edge_et.threads import usable_threads
@@ -95,13 +96,16 @@ class Extractor:
         eyes = path("vision_encoder", ".onnx", runtime.vision_precision)
         vision = ort.Session(eyes, device, threads, spin=False)
         decoder_path = path("decoder", ".onnx", runtime.decoder_precision)
+        newline = None
+        if manifest.image.name != "split":
+            newline = load_vector(path("image_newline", ".npy"), spec.hidden_size)
         return cls(
             manifest=manifest,
-            tokenizer=PromptTokenizer(path("tokenizer", "tokenizer.json")),
+            tokenizer=PromptTokenizer(path("tokenizer", "tokenizer.json"), manifest.template),
             vision=VisionEncoder(vision, manifest.image, spec.hidden_size),
             decoder=Decoder(ort.Session(decoder_path, device, threads), spec),
             embed=EmbeddingTable(path("embed_tokens", ".npy"), (spec.vocab_size, spec.hidden_size)),
-            image_newline=load_vector(path("image_newline", ".npy"), spec.hidden_size),
+            image_newline=newline,
             device=device,
             threads=threads,
         )
@@ -124,14 +128,13 @@ class Extractor:
         policy = self.manifest.image
         tiles = tiling.prepare(image.rgb, policy)
         tile_s = clock.lap()
-        before, after = self._tokenizer.encode(user_text)
-        image_tokens = tiling.image_tokens(tiles, policy)
-        prompt_tokens = len(before) + image_tokens + len(after)
+        layout = lay_out(self._tokenizer, user_text, tiles.grid, tiles.original_hw, policy)
+        prompt_tokens = layout.prompt_tokens
         budget, full = self._fit(prompt_tokens, budget_tokens)
         tokenize_s = clock.lap()
         features = self._features(vision, tiles, cancelled)
         vision_s = clock.lap()
-        prompt = np.concatenate([self._embed(before), features, self._embed(after)])
+        prompt = layout.assemble(self._embed(layout.text_ids), features)
         step = decoder.start(prompt_tokens + budget)
         logits = decoding.prefill(step, prompt, cancelled)
         prefill_s = tokenize_s + clock.lap()
@@ -149,7 +152,7 @@ class Extractor:
         text, generated_tokens, ended = yield from self._detokenized(tokens)
         return ExtractionRun(
             text=text,
-            image=_report(image, tiles, image_tokens),
+            image=_report(image, tiles, layout.image_tokens),
             prompt_tokens=prompt_tokens,
             generated_tokens=generated_tokens,
             finish_reason="stop" if ended == "stop" else full,
@@ -185,7 +188,7 @@ class Extractor:
     def _features(
         self, vision: VisionEncoder, tiles: tiling.Tiles, cancelled: Callable[[], bool]
     ) -> F32:
-        """Return the image's rows of the prompt [image_tokens, hidden].
+        """Return the image's rows of features [feature_rows, hidden].
 
         Tiles go through the tower one at a time: the activations of one tile bound the memory.
         """

@@ -110,7 +110,7 @@ def _export(checkpoint: Path, staged: Path, options: ExtractorOptions) -> Extrac
     opened = open_extractor(checkpoint)
     parts = _text_files(checkpoint, staged)
     log.info("asking the checkpoint itself")
-    tokenizer = PromptTokenizer(staged / "tokenizer.json")
+    tokenizer = PromptTokenizer(staged / "tokenizer.json", opened.template)
     reference = reference_of(opened.vision, opened.causal, tokenizer, opened.image, opened.newline)
     parts += [
         describe_part(staged, reference.save(staged), role="reference", precision="fp32"),

@@ -42,6 +42,9 @@ class FakeTokenizer:
     def encode(self, user_text: str) -> tuple[list[int], list[int]]:
         return [1, 2], [*(3 for _ in user_text), 4]
 
+    def marks(self, grid: tuple[int, int] | None) -> list[list[int]]:
+        return [[], []]
+
     def decode(self, ids: list[int]) -> str:
         return "".join(" " if i == 60 else chr(ord("a") + i) for i in ids)
 
