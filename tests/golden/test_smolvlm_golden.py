@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from edge_et import decoding, tiling
-from edge_et.config import RuntimeConfig, SamplingConfig
+from edge_et.config import ImageLimits, RuntimeConfig, SamplingConfig
 from edge_et.extractor import Extractor
 from edge_et.image import LoadedImage, load_image
 from edge_et.layout import lay_out
@@ -231,7 +231,7 @@ def test_a_call_counts_the_marks_and_takes_typed_marks_for_text(twins: Twins) ->
     image = load_image(noise(40, 90))
     inputs = twins.reference_inputs(image)
     stream = twins.extractor.stream(
-        image, TEXT, budget_tokens=4, sampling=SamplingConfig(), cancelled=lambda: False
+        image, TEXT, budget_tokens=4, sampling=SamplingConfig(), limits=ImageLimits(max_tiles=99)
     )
     record = None
     while record is None:
