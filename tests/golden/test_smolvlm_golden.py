@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from edge_et import decoding, tiling
+from edge_et import budget, decoding, tiling
 from edge_et.config import ImageLimits, RuntimeConfig, SamplingConfig
+from edge_et.errors import ExportError
 from edge_et.extractor import Extractor
 from edge_et.image import LoadedImage, load_image
 from edge_et.layout import lay_out
@@ -74,6 +76,44 @@ def test_tiles_are_those_of_the_processor(longest_edge_px: int, architecture: st
 @pytest.mark.parametrize("hw", [(3, 700), (700, 3), (1, 5000)], ids=str)
 def test_a_longest_edge_past_the_bound_of_the_reference(hw: tuple[int, int]) -> None:
     check_tiling(noise(*hw), policy_of(5000, tile_size_px=256), "Idefics3")
+
+
+@pytest.mark.parametrize(
+    ("tile_px", "patch_px", "scale_factor"), [(512, 16, 4), (384, 14, 3), (364, 14, 2)], ids=str
+)
+@pytest.mark.parametrize("architecture", ["Idefics3", "SmolVLM"])
+def test_features_at_the_published_geometries(
+    architecture: str, tile_px: int, patch_px: int, scale_factor: int
+) -> None:
+    """The model finds position ids by comparing floats; where they round differs by geometry."""
+    from edge_et_export.families.idefics3 import vision_module
+
+    config = getattr(transformers, f"{architecture}Config")(
+        vision_config={
+            "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
+            "num_attention_heads": 2, "image_size": tile_px, "patch_size": patch_px,
+        },
+        text_config={
+            "model_type": "llama", "hidden_size": 16, "intermediate_size": 16,
+            "num_hidden_layers": 1, "num_attention_heads": 1, "vocab_size": 8, "pad_token_id": 0,
+        },
+        scale_factor=scale_factor,
+        image_token_id=1,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = getattr(transformers, f"{architecture}ForConditionalGeneration")(config).eval()
+        torch.nn.init.normal_(model.model.vision_model.embeddings.position_embedding.weight)
+        pixels = torch.randn(2, 3, tile_px, tile_px)
+    policy = ImagePolicy(
+        name="split", tile_size_px=tile_px, patch_size_px=patch_px, max_tiles=None,
+        longest_edge_px=4 * tile_px, pixel_shuffle=scale_factor,
+    )  # fmt: skip
+    with torch.no_grad():
+        expected = model.model.get_image_features(pixels[None])
+        features = vision_module(model, policy)(pixels)["image_features"]
+    assert features.shape == (2, policy.tokens_per_tile, 16)
+    np.testing.assert_allclose(features.numpy(), expected.numpy(), rtol=0, atol=1e-5)
 
 
 @dataclass(frozen=True)
@@ -247,6 +287,31 @@ def test_a_call_counts_the_marks_and_takes_typed_marks_for_text(twins: Twins) ->
     _, after = twins.extractor._tokenizer.encode("a <image> <row_1_col_1> <end_of_utterance>")
     special = set(twins.processor.tokenizer.all_special_ids)
     assert sum(token in special for token in after) == 1  # the layout's own
+
+
+def test_a_budget_is_a_smaller_longest_edge_of_the_reference(twins: Twins) -> None:
+    image, policy = noise(90, 90), twins.extractor.manifest.image
+    marks = twins.extractor._tokenizer.marks
+    narrowed, note = budget.within(policy, (90, 90), ImageLimits(max_tiles=5), marks)
+    if policy.longest_edge_px == TILE_PX:
+        assert (narrowed, note) == (policy, None)
+        return
+    assert narrowed.longest_edge_px == 2 * TILE_PX and note is not None
+    check_tiling(image, narrowed, "SmolVLM")
+    inputs = twins.processor(
+        images=[image], text="<image>", size={"longest_edge": 2 * TILE_PX}, return_tensors="pt"
+    )
+    assert f"({inputs['input_ids'].shape[1]} image tokens) by max_tiles 5" in note
+
+
+def test_a_chat_template_of_another_layout_is_refused(tmp_path: Path) -> None:
+    from edge_et_export.families import open_extractor
+
+    folder = make_smolvlm(tmp_path, "smolvlm_unsplit")
+    path = folder / "chat_template.jinja"
+    path.write_text(path.read_text().replace("<|im_start|>", "<|begin_of_text|>"))
+    with pytest.raises(ExportError, match="begin_of_text"):
+        open_extractor(folder)
 
 
 def test_the_layout_is_the_checkpoints_chat_template(twins: Twins) -> None:

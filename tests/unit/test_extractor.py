@@ -13,6 +13,7 @@ from PIL import Image
 
 from edge_et.config import Device, ImageLimits, RuntimeConfig, SamplingConfig
 from edge_et.errors import (
+    BadManifest,
     Cancelled,
     ChecksumMismatch,
     ContextOverflow,
@@ -304,3 +305,8 @@ def test_cuda_needs_a_decoder_that_it_can_run(monkeypatch: pytest.MonkeyPatch) -
     assert [used("int8", "auto"), used("int8", "cpu")] == ["cpu", "cpu"]
     with pytest.raises(DeviceUnavailable, match="no decoder with fp16"):
         used("int8", "cuda")
+
+
+def test_a_template_that_the_image_policy_cannot_fill_is_refused() -> None:
+    with pytest.raises(BadManifest, match="template smolvlm does not fit the image policy single"):
+        replace(manifest(), template="smolvlm")
