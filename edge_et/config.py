@@ -54,6 +54,20 @@ class SamplingConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImageLimits:
+    """What an image may cost; None: no limit."""
+
+    max_tiles: int | None = None
+    """Crops that go through the vision tower, the whole image included."""
+    max_image_tokens: int | None = None
+    """Positions that the image takes in the extractor's prompt."""
+
+    def __str__(self) -> str:
+        given = [("max_tiles", self.max_tiles), ("max_image_tokens", self.max_image_tokens)]
+        return " and ".join(f"{name} {value}" for name, value in given if value is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationConfig:
     """Budgets and sampling of one call. Limits count tokens of the part they name.
 
@@ -67,6 +81,15 @@ class GenerationConfig:
     extraction_budget_tokens: int = 1024
     extraction_sampling: SamplingConfig = field(default_factory=SamplingConfig)
     reasoner_sampling: SamplingConfig | None = None
+    max_tiles: int | None = None
+    """Of the image, the whole of it included. When this and the next are None the extractor's own
+    limit for a CPU holds there; on CUDA there is none."""
+    max_image_tokens: int | None = None
+    """Positions that the image takes in the extractor's prompt."""
+
+    @property
+    def image_limits(self) -> ImageLimits:
+        return ImageLimits(max_tiles=self.max_tiles, max_image_tokens=self.max_image_tokens)
 
     def __post_init__(self) -> None:
         if self.think_budget_tokens < 0:
@@ -74,3 +97,7 @@ class GenerationConfig:
         for name in ("answer_budget_tokens", "extraction_budget_tokens"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("max_tiles", "max_image_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} must be at least 1, not {value}")

@@ -1,6 +1,6 @@
 """The extractor: image and instruction -> a stream of text.
 
-Features are spliced into the prompt where the chat layout has `<image>`; then prefill and decode.
+Features are spliced into the prompt as its layout has them; then prefill and decode.
 What the text is for, this module does not know.
 """
 
@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edge_et import decoding, ort, tiling
-from edge_et.config import RuntimeConfig, SamplingConfig
+from edge_et import budget, decoding, ort, tiling
+from edge_et.config import ImageLimits, RuntimeConfig, SamplingConfig
 from edge_et.embeddings import EmbeddingTable, load_vector
 from edge_et.errors import (
     BadManifest,
@@ -26,6 +26,7 @@ from edge_et.errors import (
 )
 from edge_et.graphs import Decoder, VisionEncoder
 from edge_et.image import LoadedImage
+from edge_et.layout import lay_out
 from edge_et.manifest import ExtractorManifest, Part, PartRole, check_files, read_manifest
 from edge_et.sampling import choose_token, make_rng
 from edge_et.threads import usable_threads
@@ -34,6 +35,7 @@ from edge_et.types import FinishReason, ImageReport
 
 F32 = npt.NDArray[np.float32]
 FP16_ACTIVATIONS = ("fp16", "q4f16")
+_NO_LIMITS = ImageLimits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,13 +97,16 @@ class Extractor:
         eyes = path("vision_encoder", ".onnx", runtime.vision_precision)
         vision = ort.Session(eyes, device, threads, spin=False)
         decoder_path = path("decoder", ".onnx", runtime.decoder_precision)
+        newline = None
+        if manifest.image.name != "split":
+            newline = load_vector(path("image_newline", ".npy"), spec.hidden_size)
         return cls(
             manifest=manifest,
-            tokenizer=PromptTokenizer(path("tokenizer", "tokenizer.json")),
+            tokenizer=PromptTokenizer(path("tokenizer", "tokenizer.json"), manifest.template),
             vision=VisionEncoder(vision, manifest.image, spec.hidden_size),
             decoder=Decoder(ort.Session(decoder_path, device, threads), spec),
             embed=EmbeddingTable(path("embed_tokens", ".npy"), (spec.vocab_size, spec.hidden_size)),
-            image_newline=load_vector(path("image_newline", ".npy"), spec.hidden_size),
+            image_newline=newline,
             device=device,
             threads=threads,
         )
@@ -113,26 +118,32 @@ class Extractor:
         *,
         budget_tokens: int,
         sampling: SamplingConfig,
+        limits: ImageLimits = _NO_LIMITS,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Generator[str, None, ExtractionRun]:
         """Yield the extraction in pieces and return its record.
 
-        Raises ImageError, ContextOverflow, Cancelled (within one token), InferenceFailed.
+        Without limits the manifest's own hold on a CPU. Raises InputError when no grid keeps to
+        the limits, ImageError, ContextOverflow, Cancelled (within one token), InferenceFailed.
         """
         clock = _Clock()
         vision, decoder = self._loaded()
-        policy = self.manifest.image
+        policy, note = budget.within(
+            self.manifest.image,
+            (image.rgb.height, image.rgb.width),
+            self._limits(limits),
+            self._tokenizer.marks,
+        )
         tiles = tiling.prepare(image.rgb, policy)
         tile_s = clock.lap()
-        before, after = self._tokenizer.encode(user_text)
-        image_tokens = tiling.image_tokens(tiles, policy)
-        prompt_tokens = len(before) + image_tokens + len(after)
-        budget, full = self._fit(prompt_tokens, budget_tokens)
+        layout = lay_out(self._tokenizer, user_text, tiles.grid, tiles.original_hw, policy)
+        prompt_tokens = layout.prompt_tokens
+        room_tokens, full = self._fit(prompt_tokens, budget_tokens)
         tokenize_s = clock.lap()
         features = self._features(vision, tiles, cancelled)
         vision_s = clock.lap()
-        prompt = np.concatenate([self._embed(before), features, self._embed(after)])
-        step = decoder.start(prompt_tokens + budget)
+        prompt = layout.assemble(self._embed(layout.text_ids), features)
+        step = decoder.start(prompt_tokens + room_tokens)
         logits = decoding.prefill(step, prompt, cancelled)
         prefill_s = tokenize_s + clock.lap()
         rng = make_rng(sampling)
@@ -140,7 +151,7 @@ class Extractor:
             step,
             logits,
             past_tokens=prompt_tokens,
-            budget_tokens=budget,
+            budget_tokens=room_tokens,
             embed=self._embed,
             choose=lambda scores: choose_token(scores, sampling, rng),
             stop_ids=frozenset(self.manifest.stop_token_ids),
@@ -149,7 +160,7 @@ class Extractor:
         text, generated_tokens, ended = yield from self._detokenized(tokens)
         return ExtractionRun(
             text=text,
-            image=_report(image, tiles, image_tokens),
+            image=_report(image, tiles, layout.image_tokens, note),
             prompt_tokens=prompt_tokens,
             generated_tokens=generated_tokens,
             finish_reason="stop" if ended == "stop" else full,
@@ -168,6 +179,11 @@ class Extractor:
             raise InputError("the extractor is closed", hint="load it again")
         return self._models
 
+    def _limits(self, asked: ImageLimits) -> ImageLimits:
+        if self.device == "cpu" and asked == _NO_LIMITS:
+            return ImageLimits(max_tiles=self.manifest.image.default_max_tiles)
+        return asked
+
     def _fit(self, prompt_tokens: int, budget_tokens: int) -> tuple[int, FinishReason]:
         """Return how many tokens may be generated and the reason to report when they run out."""
         if budget_tokens < 1:
@@ -178,14 +194,14 @@ class Extractor:
             raise ContextOverflow(
                 f"image and instruction take {prompt_tokens} tokens, the extractor's context "
                 f"holds {context} and the extraction needs some of them",
-                hint="use a smaller image or a shorter question",
+                hint="give the image less (--max-image-tokens), or ask a shorter question",
             )
         return min(room, budget_tokens), "context" if room < budget_tokens else "extraction_length"
 
     def _features(
         self, vision: VisionEncoder, tiles: tiling.Tiles, cancelled: Callable[[], bool]
     ) -> F32:
-        """Return the image's rows of the prompt [image_tokens, hidden].
+        """Return the image's rows of features [feature_rows, hidden].
 
         Tiles go through the tower one at a time: the activations of one tile bound the memory.
         """
@@ -231,7 +247,9 @@ class _Clock:
         return self._last - last
 
 
-def _report(image: LoadedImage, tiles: tiling.Tiles, image_tokens: int) -> ImageReport:
+def _report(
+    image: LoadedImage, tiles: tiling.Tiles, image_tokens: int, note: str | None
+) -> ImageReport:
     return ImageReport(
         original_height_px=image.original_height_px,
         original_width_px=image.original_width_px,
@@ -239,7 +257,7 @@ def _report(image: LoadedImage, tiles: tiling.Tiles, image_tokens: int) -> Image
         used_width_px=tiles.used_width_px,
         tiles=len(tiles.pixel_values),
         image_tokens=image_tokens,
-        notes=image.notes,
+        notes=image.notes if note is None else (*image.notes, note),
     )
 
 

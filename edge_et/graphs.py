@@ -25,7 +25,7 @@ class VisionEncoder:
         _require(session, {_PIXELS}, {_FEATURES})
         self._session = session
         self._dtype = session.input_dtypes[_PIXELS]
-        self._shape = (1, policy.patches_per_side**2, hidden_size)
+        self._shape = (1, policy.tokens_per_tile, hidden_size)
 
     def __call__(self, tile: F32) -> F32:
         """Encode one tile [3, S, S] into [N, H]."""

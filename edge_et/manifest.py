@@ -12,7 +12,7 @@ import types
 import typing
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast, get_args
 
 from edge_et.errors import BadManifest, ChecksumMismatch, MissingArtifact
 
@@ -23,8 +23,8 @@ PartRole = Literal[
     "vision_encoder", "decoder", "embed_tokens", "image_newline", "tokenizer", "config",
     "reference", "reasoner",
 ]  # fmt: skip
-ImagePolicyName = Literal["anyres", "single"]
-TemplateName = Literal["qwen_1_5"]
+ImagePolicyName = Literal["anyres", "single", "split"]
+TemplateName = Literal["qwen_1_5", "smolvlm"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +47,8 @@ class ImagePolicy:
     unpadded, shrunk past `max_tiles`, `image_newline` after each row (LLaVA-OneVision).
     `single`: the image padded to a square of `pad_rgb` and resized to one tile, one
     `image_newline` after its features (LLaVA-OneVision's multi-image rule).
+    `split`: the image resized to `longest_edge_px`, stretched to whole tiles, cut row by row, the
+    whole of it squashed to one tile last (Idefics3, SmolVLM); marks of text name each tile.
     """
 
     name: ImagePolicyName
@@ -64,16 +66,38 @@ class ImagePolicy:
     pad_rgb: tuple[int, int, int] = (127, 127, 127)
     """Fill of the `single` square. `anyres` pads its canvas with black, as the reference does."""
     resample: Literal["bicubic", "bilinear", "lanczos"] = "bicubic"
+    longest_edge_px: int | None = None
+    """Of `split`: the longer side of the image before it is stretched to whole tiles."""
+    pixel_shuffle: int = 1
+    """Patches a side that the projector packs into one image token."""
+    default_max_tiles: int | None = None
+    """Budget of tiles on a CPU when a call sets none; None: no limit."""
 
     @property
     def patches_per_side(self) -> int:
         return self.tile_size_px // self.patch_size_px
 
+    @property
+    def tokens_per_tile(self) -> int:
+        return (self.patches_per_side // self.pixel_shuffle) ** 2
+
     def __post_init__(self) -> None:
-        if self.name not in ("anyres", "single"):
-            raise BadManifest(f"unknown image policy {self.name!r}; known are anyres and single")
+        if self.name not in get_args(ImagePolicyName):
+            known = ", ".join(get_args(ImagePolicyName))
+            raise BadManifest(f"unknown image policy {self.name!r}; known are {known}")
         if self.tile_size_px < 1 or self.patch_size_px < 1:
             raise BadManifest("tile_size_px and patch_size_px must be positive")
+        if self.pixel_shuffle < 1 or self.patches_per_side % self.pixel_shuffle:
+            raise BadManifest(
+                f"pixel_shuffle {self.pixel_shuffle} does not divide the "
+                f"{self.patches_per_side} patches of a side"
+            )
+        if self.default_max_tiles is not None and self.default_max_tiles < 1:
+            raise BadManifest("default_max_tiles must be positive")
+        if (self.name == "split") != (self.longest_edge_px is not None):
+            raise BadManifest("longest_edge_px belongs to the image policy split, and it needs one")
+        if self.longest_edge_px is not None and self.longest_edge_px < 1:
+            raise BadManifest("longest_edge_px must be positive")
         if self.name == "anyres" and not self.grid_pinpoints_px:
             raise BadManifest("the image policy anyres needs grid_pinpoints_px")
         for height, width in self.grid_pinpoints_px:
@@ -142,6 +166,12 @@ class ExtractorManifest:
     """Versions of the libraries that made the artifact."""
     kind: Literal["extractor"] = "extractor"
     schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        if (self.template == "smolvlm") != (self.image.name == "split"):
+            raise BadManifest(
+                f"the template {self.template} does not fit the image policy {self.image.name}"
+            )
 
     def part(self, role: PartRole, precision: str | None = None) -> Part:
         """Return the part of `role`; the first one listed when no precision is asked for."""

@@ -1,14 +1,21 @@
-"""The two prompts of Extract+Think, and the one chat layout of the extractor.
+"""The two prompts of Extract+Think, and the chat layouts of the extractors.
 
-Sources: paper supplement, Figure A5; `stage_1_utils.py` and `qwen3.py` of the authors' code. The
-extractor's layout is LLaVA-NeXT's `qwen_1_5` conversation, WITH its system turn: the checkpoints
+Sources: paper supplement, Figure A5; `stage_1_utils.py` and `qwen3.py` of the authors' code. Their
+extractors' layout is LLaVA-NeXT's `qwen_1_5` conversation, WITH its system turn: the checkpoints
 were trained that way although the converted chat template drops it (research/paper.md D5).
+`smolvlm` is the chat template of SmolVLM and the marks of transformers' Idefics3Processor.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edge_et.manifest import TemplateName
+
 IMAGE_TOKEN = "<image>"
 SYSTEM = "You are a helpful assistant."
+_AROUND = "<fake_token_around_image>"
 
 _DESCRIBE = (
     "Describe the fine-grained content of the image, including scenes, objects, relationships, "
@@ -38,13 +45,34 @@ def extraction_prompt(focus: str) -> str:
     return f"{_DESCRIBE} Especially, pay attention to {focus.strip()}{ending}"
 
 
-def extractor_chat(user_text: str) -> str:
-    """Return the extractor's whole prompt with `<image>` where the image features go."""
+def extractor_chat(user_text: str, template: TemplateName = "qwen_1_5") -> str:
+    """Return the extractor's whole prompt with `<image>` where the image goes."""
+    if template == "smolvlm":
+        return f"<|im_start|>User:{IMAGE_TOKEN}{user_text}<end_of_utterance>\nAssistant:"
     return (
         f"<|im_start|>system\n{SYSTEM}<|im_end|>\n"
         f"<|im_start|>user\n{IMAGE_TOKEN}\n{user_text}<|im_end|>\n"
         f"<|im_start|>assistant\n"
     )
+
+
+def image_marks(template: TemplateName, grid: tuple[int, int] | None) -> list[str]:
+    """Return the texts around the image's blocks of features: before each, and after the last.
+
+    `qwen_1_5` has one block and no marks. `smolvlm` has a block a tile, those of the `grid` (rows,
+    columns) first, each named by its place, and ends the image with the whole of it.
+    """
+    if template == "qwen_1_5":
+        return ["", ""]
+    marks = []
+    rows, columns = grid or (0, 0)
+    for row in range(1, rows + 1):
+        for column in range(1, columns + 1):
+            line_break = "\n" if column == 1 and row > 1 else ""
+            marks.append(f"{line_break}{_AROUND}<row_{row}_col_{column}>")
+    # one line break ends the last row, one begins the whole image
+    line_breaks = "\n\n" if marks else ""
+    return [*marks, f"{line_breaks}{_AROUND}<global-img>", _AROUND]
 
 
 def reasoning_prompt(description: str, question: str, *, think: bool, form: str) -> str:

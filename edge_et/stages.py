@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from edge_et.answers import answer_form, parse_answer
-from edge_et.config import GenerationConfig, SamplingConfig
+from edge_et.config import GenerationConfig, ImageLimits, SamplingConfig
 from edge_et.prompts import reasoning_prompt
 from edge_et.types import Answer, Chunk, ChunkKind, Extraction, FinishReason, Timings
 
@@ -31,6 +31,7 @@ class ExtractorLike(Protocol):
         *,
         budget_tokens: int,
         sampling: SamplingConfig,
+        limits: ImageLimits,
         cancelled: Cancel,
     ) -> Generator[str, None, ExtractionRun]: ...
 
@@ -103,6 +104,7 @@ def extract(
         user_text,
         budget_tokens=call.config.extraction_budget_tokens,
         sampling=call.config.extraction_sampling,
+        limits=call.config.image_limits,
         cancelled=call.cancelled,
     )
     run = yield from _noted(_as_chunks(pieces), call)

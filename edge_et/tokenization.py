@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_et.errors import LoadFailed
-from edge_et.prompts import IMAGE_TOKEN, extractor_chat
+from edge_et.prompts import IMAGE_TOKEN, extractor_chat, image_marks
+
+if TYPE_CHECKING:
+    from edge_et.manifest import TemplateName
 
 _INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
 _SLOT = "\0"
@@ -21,12 +24,13 @@ class PromptTokenizer:
     or `<image>` typed by someone is encoded letter by letter.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, template: TemplateName = "qwen_1_5") -> None:
         """Read a `tokenizer.json`. Raises LoadFailed."""
         self._tokenizer = _load(path)
-        chat = extractor_chat(_SLOT)
+        self._template: TemplateName = template
+        chat = extractor_chat(_SLOT, template)
         before, _, rest = chat.partition(IMAGE_TOKEN)
-        # The line break after the image and the user's text are one piece of text to the
+        # What stands between the image and the user's text is one piece of text with it to the
         # tokenizer (special tokens cut the text first), so they are encoded as one below.
         self._lead, _, after = rest.partition(_SLOT)
         self._before = self._encode(before)
@@ -35,10 +39,18 @@ class PromptTokenizer:
         self._tokenizer.encode_special_tokens = True  # from here on: as plain text
 
     def encode(self, user_text: str) -> tuple[list[int], list[int]]:
-        """Return the ids before the image features and those after them."""
+        """Return the ids before the image and those after it."""
         # A lone surrogate (undecodable bytes of a command line) has no place in UTF-8.
         text = user_text.encode("utf-8", "replace").decode("utf-8")
         return self._before, self._encode(self._lead + text) + self._after
+
+    def marks(self, grid: tuple[int, int] | None) -> list[list[int]]:
+        """Return the ids around the image's blocks of features: before each, and after the last."""
+        self._tokenizer.encode_special_tokens = False
+        try:
+            return [self._encode(mark) for mark in image_marks(self._template, grid)]
+        finally:
+            self._tokenizer.encode_special_tokens = True
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of `ids` without special tokens; incomplete characters become U+FFFD."""

@@ -37,7 +37,8 @@ class ImageReport:
     image_tokens: int
     """Positions the image takes in the extractor's prompt."""
     notes: tuple[str, ...] = ()
-    """Each conversion applied, e.g. `exif orientation 6`, `alpha over white`, `16-bit to 8-bit`."""
+    """Each conversion applied, e.g. `exif orientation 6`, `alpha over white`, `16-bit to 8-bit`,
+    and what a budget of tiles or image tokens changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from edge_et.chain import Chain
-from edge_et.config import SamplingConfig
+from edge_et.config import ImageLimits, SamplingConfig
 from edge_et.extractor import ExtractionRun
 from edge_et.image import LoadedImage
 from edge_et.reasoner import ReasonerRun
@@ -84,6 +84,7 @@ class FakeExtractor:
     device: str = "cpu"
     threads: int = 1
     asked: list[str] = field(default_factory=list)
+    limits: list[ImageLimits] = field(default_factory=list)
     closed: bool = False
     running: int = 0
 
@@ -94,11 +95,13 @@ class FakeExtractor:
         *,
         budget_tokens: int,
         sampling: SamplingConfig,
+        limits: ImageLimits,
         cancelled: Callable[[], bool],
     ) -> Generator[str, None, ExtractionRun]:
         from edge_et.errors import Cancelled
 
         self.asked.append(user_text)
+        self.limits.append(limits)
         started_s = time.perf_counter()
         self.running += 1
         assert self.running == 1, "two calls at once"

@@ -5,6 +5,7 @@ a runtime can get wrong: grouped heads, tied and untied embeddings, a head size 
 hidden / heads, both image policies, both text families.
 
     from tests.tiny import EXTRACTOR_VARIANTS, REASONER_VARIANTS, make_extractor, make_reasoner
+    from tests.tiny import SMOLVLM_VARIANTS, make_smolvlm
     folder = make_extractor(tmp_path / "checkpoint", "anyres_untied")
 """
 
@@ -53,6 +54,18 @@ class ExtractorVariant:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SmolvlmVariant:
+    architecture: Literal["Idefics3", "SmolVLM"] = "SmolVLM"
+    tied: bool = True
+    hidden: int = 144
+    heads: int = 9
+    kv_heads: int = 3
+    layers: int = 2
+    longest_edge_px: int = 4 * TILE_PX
+    scale_factor: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReasonerVariant:
     tied: bool = True
     hidden: int = 64
@@ -77,6 +90,19 @@ EXTRACTOR_VARIANTS: dict[str, ExtractorVariant] = {
     # the text family of the original LLaVA-OneVision, with biases on q, k and v
     "single_qwen2": ExtractorVariant(text="qwen2", tied=False),
 }
+SMOLVLM_VARIANTS: dict[str, SmolvlmVariant] = {
+    # 9 heads over 3 KV heads, as in 256M and 500M; rows that no block of 32 fills
+    "smolvlm_tied": SmolvlmVariant(),
+    # rows that blocks of 32 fill; a longest edge that is no whole number of tiles
+    "idefics3_untied": SmolvlmVariant(
+        architecture="Idefics3", tied=False, hidden=96, heads=6, kv_heads=3, scale_factor=4,
+        longest_edge_px=80,
+    ),
+    # the image is one tile and never cut
+    "smolvlm_unsplit": SmolvlmVariant(
+        tied=False, hidden=96, heads=6, kv_heads=2, longest_edge_px=TILE_PX
+    ),
+}  # fmt: skip
 REASONER_VARIANTS: dict[str, ReasonerVariant] = {
     "tied": ReasonerVariant(),
     "untied": ReasonerVariant(tied=False, head_dim=32),
@@ -108,7 +134,21 @@ _LLAVA_CHATML = (
 )
 
 
-def make_tokenizer(*, template: str = _CHATML) -> Any:
+_SMOLVLM_TEMPLATE = (
+    "<|im_start|>{% for message in messages %}{{message['role'] | capitalize}}"
+    "{% if message['content'][0]['type'] == 'image' %}{{':'}}{% else %}{{': '}}{% endif %}"
+    "{% for line in message['content'] %}{% if line['type'] == 'text' %}{{line['text']}}"
+    "{% elif line['type'] == 'image' %}{{ '<image>' }}{% endif %}{% endfor %}"
+    "<end_of_utterance>\n{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
+)
+SMOLVLM_MARKS = (
+    "<fake_token_around_image>", "<end_of_utterance>", "<global-img>",
+    *(f"<row_{row}_col_{column}>" for row in range(1, 4) for column in range(1, 4)),
+)  # fmt: skip
+"""Fewer places than the grids have: the rest is plain text to the tokenizer."""
+
+
+def make_tokenizer(*, template: str = _CHATML, more_specials: tuple[str, ...] = ()) -> Any:
     """Return a `Qwen2TokenizerFast`: byte-level BPE of a few sentences, about 500 tokens."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers
     from tokenizers import pre_tokenizers as pre
@@ -128,7 +168,8 @@ def make_tokenizer(*, template: str = _CHATML) -> Any:
         vocab_size=480, initial_alphabet=sorted(pre.ByteLevel.alphabet()), show_progress=False
     )
     bpe.train_from_iterator(SENTENCES, trainer)
-    bpe.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in SPECIALS])
+    specials = (*SPECIALS, *more_specials)
+    bpe.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in specials])
     bpe.add_tokens([AddedToken(t, special=False, normalized=False) for t in ADDED])
     tokenizer = Qwen2TokenizerFast(
         tokenizer_object=bpe,
@@ -198,6 +239,41 @@ def make_extractor(folder: Path, variant: str = "single_tied", *, seed: int = 0)
     return folder
 
 
+def make_smolvlm(folder: Path, variant: str = "smolvlm_tied", *, seed: int = 0) -> Path:
+    """Write an `Idefics3`- or `SmolVLMForConditionalGeneration` and return its folder."""
+    import torch
+    import transformers
+
+    v = SMOLVLM_VARIANTS[variant]
+    tokenizer = make_tokenizer(template=_SMOLVLM_TEMPLATE, more_specials=SMOLVLM_MARKS)
+    config = getattr(transformers, f"{v.architecture}Config")(
+        vision_config={
+            "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 3,
+            "num_attention_heads": 4, "image_size": TILE_PX, "patch_size": PATCH_PX,
+        },
+        text_config=_llama_config(v, tokenizer).to_dict(),
+        scale_factor=v.scale_factor,
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        pad_token_id=tokenizer.pad_token_id,
+        tie_word_embeddings=v.tied,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = getattr(transformers, f"{v.architecture}ForConditionalGeneration")(config)
+        _randomise(model)
+    _save(model, folder, tokenizer)
+    getattr(transformers, f"{v.architecture}ImageProcessor")(
+        size={"longest_edge": v.longest_edge_px},
+        max_image_size={"longest_edge": TILE_PX},
+    ).save_pretrained(folder)
+    processor = {
+        "processor_class": f"{v.architecture}Processor",
+        "image_seq_len": PATCHES // v.scale_factor**2,
+    }
+    _write_json(folder / "processor_config.json", processor)
+    return folder
+
+
 def make_reasoner(folder: Path, variant: str = "tied", *, seed: int = 0) -> Path:
     """Write a `Qwen3ForCausalLM` and return its folder."""
     import torch
@@ -234,6 +310,27 @@ def _text_config(v: ExtractorVariant | ReasonerVariant, tokenizer: Any) -> Any:
         "pad_token_id": tokenizer.pad_token_id,
     }
     return Qwen2Config(**common) if qwen2 else Qwen3Config(**common, head_dim=v.head_dim)
+
+
+def _llama_config(v: SmolvlmVariant, tokenizer: Any) -> Any:
+    from transformers import LlamaConfig
+
+    return LlamaConfig(
+        vocab_size=-(-(len(tokenizer) + 1) // 64) * 64,
+        hidden_size=v.hidden,
+        intermediate_size=2 * v.hidden,
+        num_hidden_layers=v.layers,
+        num_attention_heads=v.heads,
+        num_key_value_heads=v.kv_heads,
+        head_dim=v.hidden // v.heads,
+        max_position_embeddings=1024,
+        rope_theta=100_000.0,
+        rms_norm_eps=1e-5,
+        tie_word_embeddings=v.tied,
+        bos_token_id=None,
+        eos_token_id=tokenizer.convert_tokens_to_ids("<end_of_utterance>"),
+        pad_token_id=tokenizer.pad_token_id,
+    )
 
 
 def _randomise(model: Any) -> None:

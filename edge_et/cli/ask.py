@@ -14,6 +14,7 @@ from edge_et.cli.output import (
     exit_if_cut,
     play,
     print_json,
+    print_notes,
     print_text,
 )
 
@@ -28,6 +29,8 @@ def ask(
     think_budget: o.THINK_BUDGET = None,
     answer_budget: o.ANSWER_BUDGET = None,
     extract_budget: o.EXTRACT_BUDGET = None,
+    max_tiles: o.MAX_TILES = None,
+    max_image_tokens: o.MAX_IMAGE_TOKENS = None,
     seed: o.SEED = None,
     temperature: o.TEMPERATURE = None,
     device: o.DEVICE = "auto",
@@ -54,6 +57,8 @@ def ask(
                 extract_budget=extract_budget,
                 seed=seed,
                 temperature=temperature,
+                max_tiles=max_tiles,
+                max_image_tokens=max_image_tokens,
             )
             answer = play(chain.stream(source, question, generation), form=form, quiet=quiet)
             record = answer_record(answer, chain, device)
@@ -61,6 +66,8 @@ def ask(
             print_text(answer.text)
         else:
             print_json({"event": "result"} | record if form == "jsonl" else record)
+        if form == "text" and not quiet:
+            print_notes(answer.image)
         if stats:
             answer_stats(answer, record)
         exit_if_cut(answer, quiet=quiet or form != "text")

@@ -8,7 +8,14 @@ import typer
 
 from edge_et.cli import options as o
 from edge_et.cli.failures import failures
-from edge_et.cli.output import extraction_record, play, print_json, print_stats, print_text
+from edge_et.cli.output import (
+    extraction_record,
+    play,
+    print_json,
+    print_notes,
+    print_stats,
+    print_text,
+)
 
 
 def extract(
@@ -19,6 +26,8 @@ def extract(
     pair: o.PAIR = "starter",
     extractor: o.EXTRACTOR = None,
     extract_budget: o.EXTRACT_BUDGET = None,
+    max_tiles: o.MAX_TILES = None,
+    max_image_tokens: o.MAX_IMAGE_TOKENS = None,
     device: o.DEVICE = "auto",
     threads: o.THREADS = None,
     as_json: o.JSON = False,
@@ -34,7 +43,12 @@ def extract(
 
         source = o.image_source(image)
         with edge_et.load(pair, extractor=extractor, runtime=runtime, only="extractor") as chain:
-            generation = o.generation_config(chain, extract_budget=extract_budget)
+            generation = o.generation_config(
+                chain,
+                extract_budget=extract_budget,
+                max_tiles=max_tiles,
+                max_image_tokens=max_image_tokens,
+            )
             stream = chain.stream_extract(source, question, generation)
             extraction = play(stream, form=form, quiet=True)
             record = extraction_record(extraction, chain, device)
@@ -42,6 +56,8 @@ def extract(
             print_text(extraction.text)
         else:
             print_json({"event": "result"} | record if form == "jsonl" else record)
+        if form == "text":
+            print_notes(extraction.image)
         if form == "text" and extraction.finish_reason != "stop":
             typer.echo(f"the extraction was cut: {extraction.finish_reason}", err=True)
         if stats:

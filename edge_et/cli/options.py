@@ -36,6 +36,15 @@ THINK_BUDGET = Annotated[
 ]
 ANSWER_BUDGET = Annotated[int | None, typer.Option(help="Tokens of answer [default: 1024].")]
 EXTRACT_BUDGET = Annotated[int | None, typer.Option(help="Tokens of extraction [default: 1024].")]
+MAX_TILES = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Tiles that the image is seen in, at most [default: the extractor's own]."
+    ),
+]
+MAX_IMAGE_TOKENS = Annotated[
+    int | None, typer.Option(min=1, help="Image tokens in the extractor's prompt, at most.")
+]
 SEED = Annotated[int | None, typer.Option(help="Seed of the reasoner's sampling.")]
 TEMPERATURE = Annotated[
     float | None,
@@ -86,6 +95,8 @@ def generation_config(
     extract_budget: int | None = None,
     seed: int | None = None,
     temperature: float | None = None,
+    max_tiles: int | None = None,
+    max_image_tokens: int | None = None,
 ) -> GenerationConfig:
     """Return the settings of one call; what is None stays at its default."""
     from edge_et.config import GenerationConfig
@@ -98,6 +109,8 @@ def generation_config(
     return GenerationConfig(
         think=think,
         reasoner_sampling=_sampling(chain, seed, temperature),
+        max_tiles=max_tiles,
+        max_image_tokens=max_image_tokens,
         **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
     )
 

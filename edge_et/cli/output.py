@@ -14,7 +14,7 @@ import typer
 if TYPE_CHECKING:
     from edge_et.chain import Chain
     from edge_et.streams import RecordT, Stream
-    from edge_et.types import Answer, Chunk, Extraction, Timings
+    from edge_et.types import Answer, Chunk, Extraction, ImageReport, Timings
 
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 LIMIT_REACHED = 7
@@ -79,6 +79,12 @@ def play(stream: Stream[RecordT], *, form: str, quiet: bool) -> RecordT:
 
 def print_json(record: dict[str, Any]) -> None:
     typer.echo(json.dumps(record, ensure_ascii=False))
+
+
+def print_notes(image: ImageReport | None) -> None:
+    """Say on stderr what was done to the image."""
+    for note in image.notes if image is not None else ():
+        typer.echo(f"image: {note}", err=True)
 
 
 def answer_record(answer: Answer, chain: Chain, device: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edge_et.budget import default_max_tiles
 from edge_et.embeddings import int8_rows
 from edge_et.errors import ArtifactError
 from edge_et.manifest import (
@@ -110,7 +111,7 @@ def _export(checkpoint: Path, staged: Path, options: ExtractorOptions) -> Extrac
     opened = open_extractor(checkpoint)
     parts = _text_files(checkpoint, staged)
     log.info("asking the checkpoint itself")
-    tokenizer = PromptTokenizer(staged / "tokenizer.json")
+    tokenizer = PromptTokenizer(staged / "tokenizer.json", opened.template)
     reference = reference_of(opened.vision, opened.causal, tokenizer, opened.image, opened.newline)
     parts += [
         describe_part(staged, reference.save(staged), role="reference", precision="fp32"),
@@ -121,7 +122,7 @@ def _export(checkpoint: Path, staged: Path, options: ExtractorOptions) -> Extrac
         family=opened.family,
         source=source_of(checkpoint, name=options.name, license_name=options.license),
         parts=tuple(parts),
-        image=opened.image,
+        image=replace(opened.image, default_max_tiles=default_max_tiles(opened.image)),
         decoder=decoder_spec(opened.causal),
         template=opened.template,
         image_token_id=opened.image_token_id,

@@ -16,6 +16,7 @@ from edge_et import decoding, ort, tiling
 from edge_et.embeddings import EmbeddingTable, load_vector
 from edge_et.extractor import FP16_ACTIVATIONS
 from edge_et.graphs import Decoder, VisionEncoder
+from edge_et.layout import lay_out
 from edge_et.manifest import ExtractorManifest, Parity
 from edge_et.tokenization import PromptTokenizer
 from edge_et_export.parity import COARSER, agreement, compare, threads_for
@@ -49,18 +50,19 @@ def compare_extractor(
             compare("vision_encoder", precision, features[precision], reference.features)
         )
     embed = artifact.embed()
-    before, after = PromptTokenizer(folder / "tokenizer.json").encode(USER_TEXT)
+    tokenizer = PromptTokenizer(folder / "tokenizer.json", manifest.template)
+    layout = lay_out(tokenizer, USER_TEXT, tiles.grid, tiles.original_hw, manifest.image)
     for precision in artifact.precisions("decoder"):
         decoder = Decoder(artifact.session("decoder", precision), manifest.decoder)
         exact = tiling.splice_features(reference.features, tiles, manifest.image, newline)
-        prompt = np.concatenate([reference.before, exact, reference.after])
+        prompt = layout.assemble(reference.text, exact)
         logits, _ = _greedy(decoder, prompt, embed, 1)
         results.append(compare("decoder", precision, logits, reference.logits))
         eyes = partner(precision, list(features))
         if eyes is None:
             continue
         ours = tiling.splice_features(features[eyes], tiles, manifest.image, newline)
-        prompt = np.concatenate([embed(before), ours, embed(after)])
+        prompt = layout.assemble(embed(layout.text_ids), ours)
         logits, ids = _greedy(decoder, prompt, embed, len(reference.greedy))
         coarser = max((precision, eyes), key=COARSER.index)
         whole = compare("end_to_end", coarser, logits, reference.logits)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from edge_et import tiling
 from edge_et.errors import BadManifest
+from edge_et.layout import lay_out
 from edge_et.prompts import extraction_prompt
 
 if TYPE_CHECKING:
@@ -35,9 +36,8 @@ class Reference:
 
     features: F32
     """[T, N, H] of the fixed image's tiles."""
-    before: F32
-    """[P, H], the embedded text before the image."""
-    after: F32
+    text: F32
+    """[P, H], all text of the prompt embedded, marks of the image included, in order."""
     logits: F32
     """[V] of the first token."""
     greedy: NDArray[np.int64]
@@ -48,8 +48,7 @@ class Reference:
         np.savez(
             path,
             features=self.features,
-            before=self.before,
-            after=self.after,
+            text=self.text,
             logits=self.logits,
             greedy=self.greedy,
         )
@@ -85,7 +84,7 @@ def reference_of(
     import torch
 
     tiles = tiling.prepare(fixed_image(), policy)
-    before, after = tokenizer.encode(USER_TEXT)
+    layout = lay_out(tokenizer, USER_TEXT, tiles.grid, tiles.original_hw, policy)
     embed = causal.get_input_embeddings()
     with torch.no_grad():
         # one at a time, as the runtime does: the activations of one tile bound the memory
@@ -95,14 +94,13 @@ def reference_of(
                 for tile in tiles.pixel_values
             ]
         )
-        rows = [embed(torch.tensor(ids)).numpy() for ids in (before, after)]
+        text = embed(torch.tensor(layout.text_ids)).numpy()
     spliced = tiling.splice_features(features, tiles, policy, newline)
-    prompt = torch.from_numpy(np.concatenate([rows[0], spliced, rows[1]]))
+    prompt = torch.from_numpy(layout.assemble(text, spliced))
     logits, greedy = greedy_tokens(causal, {"inputs_embeds": prompt[None]})
     return Reference(
         features=features,
-        before=rows[0],
-        after=rows[1],
+        text=text,
         logits=logits,
         greedy=np.asarray(greedy, np.int64),
     )

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from edge_et import decoding, tiling
-from edge_et.config import RuntimeConfig, SamplingConfig
+from edge_et.config import ImageLimits, RuntimeConfig, SamplingConfig
 from edge_et.extractor import ExtractionRun, Extractor
 from edge_et.image import LoadedImage, load_image
 from edge_et.prompts import extractor_chat
@@ -206,7 +206,7 @@ def test_streamed_text(twins: Twins, hw: tuple[int, int]) -> None:
     pieces, record = run(
         twins.extractor.stream(
             image, TEXT, budget_tokens=NEW_TOKENS, sampling=SamplingConfig(),
-            cancelled=lambda: False,
+            limits=ImageLimits(max_tiles=99), cancelled=lambda: False,
         )
     )  # fmt: skip
     assert record.text == "".join(pieces) == expected.strip()

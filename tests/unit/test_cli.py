@@ -116,6 +116,27 @@ def test_options_reach_the_library(image, use):
     assert "step by step" not in reasoner.asked[0]
 
 
+@pytest.mark.parametrize("command", ["ask", "extract"])
+def test_the_image_budget_reaches_the_extractor(image, use, command):
+    extractor = FakeExtractor()
+    use(extractor)
+    limits = ("--max-tiles", "5", "--max-image-tokens", "900")
+    assert run(command, image, QUESTION, *limits).exit_code == 0
+    assert run(command, image, QUESTION).exit_code == 0
+    given = [(one.max_tiles, one.max_image_tokens) for one in extractor.limits]
+    assert given == [(5, 900), (None, None)]
+    assert run(command, image, QUESTION, "--max-tiles", "0").exit_code == 2
+
+
+def test_what_was_done_to_the_image_is_said(tmp_path, use):
+    image = str(tmp_path / "clear.png")
+    picture().convert("RGBA").save(image)
+    for command in ("ask", "extract"):
+        assert "image: alpha over white\n" in run(command, image, QUESTION).stderr
+    assert run("ask", image, QUESTION, "--quiet").stderr == ""
+    assert run("ask", image, QUESTION, "--json").stderr == ""
+
+
 def test_extract_prints_the_extraction_and_think_takes_it_up(image, use):
     extracted = run("extract", image, QUESTION)
     assert (extracted.exit_code, extracted.stdout) == (0, "a red star left of a blue ring\n")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from edge_et.config import Device, RuntimeConfig, SamplingConfig
+from edge_et.config import Device, ImageLimits, RuntimeConfig, SamplingConfig
 from edge_et.errors import (
+    BadManifest,
     Cancelled,
     ChecksumMismatch,
     ContextOverflow,
@@ -34,6 +36,7 @@ from edge_et.manifest import (
 TILE_PX, HIDDEN, VOCABULARY, STOP = 8, 3, 64, 63
 IMAGE_TOKENS = 4 + 1
 GREEDY = SamplingConfig()
+NO_LIMITS = ImageLimits()
 
 
 class FakeTokenizer:
@@ -41,6 +44,9 @@ class FakeTokenizer:
 
     def encode(self, user_text: str) -> tuple[list[int], list[int]]:
         return [1, 2], [*(3 for _ in user_text), 4]
+
+    def marks(self, grid: tuple[int, int] | None) -> list[list[int]]:
+        return [[], []]
 
     def decode(self, ids: list[int]) -> str:
         return "".join(" " if i == 60 else chr(ord("a") + i) for i in ids)
@@ -129,10 +135,16 @@ def collect(
     budget_tokens: int = 50,
     cancelled: Callable[[], bool] = lambda: False,
     text: str = "abc",
+    limits: ImageLimits = NO_LIMITS,
 ) -> tuple[list[str], ExtractionRun]:
     image = load_image(Image.new("RGB", (20, 10)))
     stream = extractor.stream(
-        image, text, budget_tokens=budget_tokens, sampling=GREEDY, cancelled=cancelled
+        image,
+        text,
+        budget_tokens=budget_tokens,
+        sampling=GREEDY,
+        limits=limits,
+        cancelled=cancelled,
     )
     pieces = []
     while True:
@@ -179,6 +191,28 @@ def test_a_prompt_that_does_not_fit_is_refused_before_any_work() -> None:
     with pytest.raises(ContextOverflow, match=r"11 tokens.*holds 11"):
         collect(extractor)
     assert vision.tiles == []
+
+
+def test_a_cpu_keeps_to_the_manifests_limit_unless_asked_otherwise() -> None:
+    grid = tuple((h * TILE_PX, w * TILE_PX) for h in (1, 2) for w in (1, 2))
+    image = ImagePolicy(
+        name="anyres", tile_size_px=TILE_PX, patch_size_px=4, grid_pinpoints_px=grid,
+        default_max_tiles=2,
+    )  # fmt: skip
+    seen = []
+    for device, limits in (
+        ("cpu", ImageLimits()),
+        ("cuda", ImageLimits()),
+        ("cpu", ImageLimits(max_tiles=3)),
+        ("cpu", ImageLimits(max_image_tokens=50)),
+    ):
+        extractor, vision, _ = make([])
+        extractor.manifest, extractor.device = replace(extractor.manifest, image=image), device
+        _, run = collect(extractor, limits=limits)
+        assert run.image.tiles == len(vision.tiles)
+        assert len(run.image.notes) == (run.image.tiles < 3)
+        seen.append(run.image.tiles)
+    assert seen == [2, 3, 3, 3]
 
 
 def test_an_empty_extraction_is_a_record_too() -> None:
@@ -271,3 +305,8 @@ def test_cuda_needs_a_decoder_that_it_can_run(monkeypatch: pytest.MonkeyPatch) -
     assert [used("int8", "auto"), used("int8", "cpu")] == ["cpu", "cpu"]
     with pytest.raises(DeviceUnavailable, match="no decoder with fp16"):
         used("int8", "cuda")
+
+
+def test_a_template_that_the_image_policy_cannot_fill_is_refused() -> None:
+    with pytest.raises(BadManifest, match="template smolvlm does not fit the image policy single"):
+        replace(manifest(), template="smolvlm")

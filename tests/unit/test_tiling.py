@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,6 +23,14 @@ ANYRES = ImagePolicy(
     max_tiles=3,
 )
 SINGLE = ImagePolicy(name="single", tile_size_px=SIDE, patch_size_px=PATCH)
+SPLIT = ImagePolicy(
+    name="split",
+    tile_size_px=SIDE,
+    patch_size_px=PATCH,
+    max_tiles=None,
+    longest_edge_px=3 * SIDE,
+    pixel_shuffle=2,
+)
 sides = st.integers(1, 90)
 
 
@@ -58,6 +68,38 @@ def test_the_limit_bounds_the_tokens(height: int, width: int) -> None:
         return
     most = ANYRES.max_tiles * 16 * 1.1**2
     assert tiling.image_tokens(tiles, ANYRES) <= 16 + most + 3 * 4
+
+
+@given(sides, sides)
+@settings(deadline=None, max_examples=100)
+def test_split_fills_whole_tiles(height: int, width: int) -> None:
+    tiles = tiling.prepare(picture(height, width), SPLIT)
+    rows, columns = tiles.grid or (0, 0)
+    assert max(rows, columns) == 3 and min(rows, columns) >= 1
+    assert (tiles.used_height_px, tiles.used_width_px) == (rows * SIDE, columns * SIDE)
+    assert tiles.pixel_values.shape == (rows * columns + 1, 3, SIDE, SIDE)
+    assert tiling.grid_of((height, width), SPLIT) == tiles.grid
+    features = np.arange(len(tiles.pixel_values) * 4 * HIDDEN, dtype=np.float32)
+    features = features.reshape(-1, 4, HIDDEN)
+    spliced = tiling.splice_features(features, tiles, SPLIT, None)
+    assert spliced.shape == (tiling.image_tokens(tiles, SPLIT), HIDDEN)
+    np.testing.assert_array_equal(spliced[4:8], features[1])
+
+
+def test_split_shows_the_whole_image_last() -> None:
+    image = Image.new("RGB", (3 * SIDE, 3 * SIDE), (255, 255, 255))
+    image.paste((0, 0, 0), (0, 0, SIDE, SIDE))
+    tiles = tiling.prepare(image, SPLIT)
+    np.testing.assert_allclose(tiles.pixel_values[0, :, 4, 4], -1)
+    np.testing.assert_allclose(tiles.pixel_values[1:9, :, 8, 8], 1)
+    assert tiles.pixel_values[9, 0, 1, 1] < 0 < tiles.pixel_values[9, 0, 14, 14]
+
+
+def test_an_image_of_one_tile_is_not_split() -> None:
+    small = dataclasses.replace(SPLIT, longest_edge_px=SIDE)
+    tiles = tiling.prepare(picture(SIDE, SIDE), small)
+    assert tiles.grid is None and tiles.pixel_values.shape == (1, 3, SIDE, SIDE)
+    assert tiling.image_tokens(tiles, small) == 4
 
 
 def test_a_tile_shows_its_part_of_the_picture() -> None:
