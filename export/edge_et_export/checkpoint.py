@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_et.errors import ExportError
 from edge_et.manifest import ImagePolicy, Source
+from edge_et_export.weights_policy import refuse_pickles
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -43,6 +44,7 @@ def load_strictly(folder: Path, model_class: Any) -> PreTrainedModel:
     """Load in float32; raise ExportError naming the first tensor missing, surplus or misshapen."""
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
+        refuse_pickles(folder)
         raise ExportError(f"{folder} holds no safetensors file")
     try:
         model, found = model_class.from_pretrained(

@@ -1,0 +1,150 @@
+"""Our GGUF files against llama.cpp's own converter and against transformers, per architecture."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.golden import llama_converter
+from tests.tiny import make_reasoner
+from tests.tiny_reasoners import VARIANTS, make
+
+pytest.importorskip("torch")
+gguf = pytest.importorskip("gguf")
+
+# Key -> why ours may differ. Everything else must be equal.
+_OURS_ALONE = {
+    "general.license": "from the command; the converter reads model cards",
+    "tokenizer.ggml.bos_token_id": "of a checkpoint without one: llama.cpp would take token 11",
+    "tokenizer.ggml.add_bos_token": "of a checkpoint that does not say: llama.cpp would guess",
+}
+_THEIRS_ALONE = {
+    "general.basename": "guessed from the folder's name",
+    "general.finetune": "guessed from the folder's name",
+    "general.version": "guessed from the folder's name",
+}
+# The converter has merges of SentencePiece's kind go the way of byte-level ones and loses that
+# "<0x0A>" is a byte: llama.cpp would then write those six letters.
+_BYTE_TOKENS = "tokenizer.ggml.token_type"
+
+QWEN3 = ("tied", "untied")
+CASES = (*QWEN3, *VARIANTS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """The two files of one checkpoint."""
+
+    ours: Any
+    theirs: Any
+
+
+@pytest.fixture(scope="session")
+def converter(request: pytest.FixtureRequest) -> Path:
+    cache = request.config.cache
+    assert cache is not None
+    try:
+        return llama_converter.fetch(cache.mkdir("llama-converter"))
+    except llama_converter.Unreachable as exc:
+        pytest.skip(f"pip reaches no index: {exc}")
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    made: dict[str, Path] = {}
+
+    def get(name: str) -> Path:
+        if name not in made:
+            maker = make_reasoner if name in QWEN3 else make
+            made[name] = maker(folder / name, name)
+        return made[name]
+
+    return get
+
+
+def export(checkpoint: Path, out: Path, **options: Any) -> Any:
+    from edge_et_export import ReasonerOptions, export_reasoner
+
+    return export_reasoner(checkpoint, out, ReasonerOptions(**options))
+
+
+def both(converter: Path, checkpoint: Path, folder: Path, *, kind: str, pre: str) -> Pair:
+    export(checkpoint, folder / "ours" / "r.gguf", type=kind)
+    theirs = folder / "theirs.gguf"
+    llama_converter.convert(converter, checkpoint, theirs, kind=kind, pre=pre)
+    return Pair(ours=gguf.GGUFReader(folder / "ours" / "r.gguf"), theirs=gguf.GGUFReader(theirs))
+
+
+def pre_of(name: str) -> str:
+    return VARIANTS[name].pre if name in VARIANTS else "qwen2"
+
+
+def assert_tensors_equal(pair: Pair) -> None:
+    ours = {tensor.name: tensor for tensor in pair.ours.tensors}
+    theirs = {tensor.name: tensor for tensor in pair.theirs.tensors}
+    assert ours.keys() == theirs.keys()
+    for name, tensor in theirs.items():
+        assert ours[name].tensor_type == tensor.tensor_type, name
+        assert list(ours[name].shape) == list(tensor.shape), name
+        assert np.asarray(ours[name].data).tobytes() == np.asarray(tensor.data).tobytes(), name
+
+
+def metadata(reader: Any) -> dict[str, Any]:
+    # Under "GGUF." the reader keeps counts of what it read.
+    return {n: f.contents() for n, f in reader.fields.items() if not n.startswith("GGUF.")}
+
+
+def assert_metadata_equal(pair: Pair, name: str) -> None:
+    ours, theirs = metadata(pair.ours), metadata(pair.theirs)
+    assert theirs.keys() - ours.keys() <= _THEIRS_ALONE.keys()
+    assert ours.keys() - theirs.keys() <= _OURS_ALONE.keys()
+    # The converter makes a title of the folder's name.
+    assert ours.pop("general.name").lower() == theirs.pop("general.name").lower().replace(" ", "_")
+    if name == "gemma3_merges":
+        tokens = ours["tokenizer.ggml.tokens"]
+        types = ours.pop(_BYTE_TOKENS)
+        assert [t for t, k in zip(tokens, types, strict=True) if k == gguf.TokenType.BYTE] == [
+            f"<0x{i:02X}>" for i in range(256)
+        ]
+        byte, normal = gguf.TokenType.BYTE, gguf.TokenType.NORMAL
+        assert [normal if kind == byte else kind for kind in types] == theirs.pop(_BYTE_TOKENS)
+    assert {key: ours.get(key) for key in theirs.keys() & ours.keys()} == {
+        key: theirs[key] for key in theirs.keys() & ours.keys()
+    }
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_equal_to_the_converter(
+    converter: Path, checkpoints: Any, tmp_path: Path, name: str
+) -> None:
+    """Every tensor bit for bit in f16, every key."""
+    pair = both(converter, checkpoints(name), tmp_path, kind="f16", pre=pre_of(name))
+    assert_tensors_equal(pair)
+    assert_metadata_equal(pair, name)
+
+
+@pytest.mark.parametrize("name", ["llama3", "gemma3"])
+def test_bf16_is_equal_too(
+    converter: Path, checkpoints: Any, tmp_path: Path, name: str
+) -> None:
+    pair = both(converter, checkpoints(name), tmp_path, kind="bf16", pre=pre_of(name))
+    assert_tensors_equal(pair)
+    assert_metadata_equal(pair, name)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_equal_to_transformers(checkpoints: Any, tmp_path: Path, name: str) -> None:
+    """In llama.cpp: the tokens of all texts (checked by the export), logits, 64 greedy tokens."""
+    manifest = export(checkpoints(name), tmp_path / "r.gguf", type="f16")
+    (result,) = manifest.parity
+    assert result.relative_error < 3e-3
+    assert (result.greedy_tokens, result.greedy_agreement) == (64, 1.0)
+    architecture = json.loads((checkpoints(name) / "config.json").read_text())["architectures"][0]
+    assert manifest.family == architecture.removesuffix("ForCausalLM").lower()
+    assert manifest.sampling == {"temperature": 0.7, "top_p": 0.9, "top_k": 40}
