@@ -107,7 +107,9 @@ VARIANTS: dict[str, Variant] = {
         pre="llama-bpe",
         settings={"num_hidden_layers": 5, "tie_word_embeddings": True},
     ),
-    "gemma3": Variant(model="Gemma3", pre="default", bos=True, tokenizer_model=True, settings=_GEMMA),
+    "gemma3": Variant(
+        model="Gemma3", pre="default", bos=True, tokenizer_model=True, settings=_GEMMA
+    ),
     "gemma3_merges": Variant(
         model="Gemma3",
         pre="gemma4",

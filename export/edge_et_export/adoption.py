@@ -78,8 +78,6 @@ def _refuse(header: GGUFHeader, precision: str, options: ReasonerOptions) -> Non
             f"{header.path} is quantized already: a calibration text has no use",
             hint="export the checkpoint that the file was made from",
         )
-    if not header.context_tokens:
-        raise ExportError(f"{header.path} does not say how long its context is")
 
 
 def _try(source: Path) -> None:

@@ -117,7 +117,11 @@ def _by_merges(
     # Without their type llama.cpp would spell "<0x0A>" out where a line ends.
     bytes_too = bool(tokenizer["model"].get("byte_fallback"))
     normal = (
-        (token_id, text, TokenType.BYTE if bytes_too and _BYTE.fullmatch(text) else TokenType.NORMAL)
+        (
+            token_id,
+            text,
+            TokenType.BYTE if bytes_too and _BYTE.fullmatch(text) else TokenType.NORMAL,
+        )
         for text, token_id in tokenizer["model"]["vocab"].items()
     )
     for token_id, text, kind in (*normal, *added):

@@ -123,9 +123,7 @@ def test_equal_to_the_converter(
 
 
 @pytest.mark.parametrize("name", ["llama3", "gemma3"])
-def test_bf16_is_equal_too(
-    converter: Path, checkpoints: Any, tmp_path: Path, name: str
-) -> None:
+def test_bf16_is_equal_too(converter: Path, checkpoints: Any, tmp_path: Path, name: str) -> None:
     pair = both(converter, checkpoints(name), tmp_path, kind="bf16", pre=pre_of(name))
     assert_tensors_equal(pair)
     assert_metadata_equal(pair, name)
