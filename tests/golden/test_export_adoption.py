@@ -139,6 +139,27 @@ def test_what_is_refused(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.parametrize("missing", ["template", "end"])
+def test_the_runtime_refuses_a_bad_file_before_llama_cpp_sees_it(
+    official: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    from edge_et import llama
+
+    bad = tmp_path / "bad.gguf"
+    if missing == "template":
+        rewrite(official, bad, tokenizer__chat_template=None)
+    else:
+        bad.write_bytes(official.read_bytes()[:-4096])
+
+    def fail(*_: Any) -> None:
+        raise AssertionError("llama.cpp was asked to load it")
+
+    monkeypatch.setattr(llama, "Model", fail)
+    message = {"template": "carries no chat template", "end": "is truncated"}[missing]
+    with pytest.raises(LoadFailed, match=message):
+        Reasoner.load(bad, RuntimeConfig(device="cpu"))
+
+
 def test_damage_is_named(official: Path, tmp_path: Path) -> None:
     whole = official.read_bytes()
     bad, out = tmp_path / "bad.gguf", tmp_path / "out" / "x.gguf"
