@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edge_et.chain import Chain
     from edge_et.config import GenerationConfig, RuntimeConfig, SamplingConfig
     from edge_et.errors import (
+        AccessDenied,
         ArtifactError,
         BackendError,
         BadManifest,
@@ -24,14 +25,17 @@ if TYPE_CHECKING:
         ChecksumMismatch,
         ContextOverflow,
         DeviceUnavailable,
+        DownloadFailed,
         EdgeETError,
         ImageError,
         InferenceFailed,
         InputError,
+        InsufficientDisk,
         LoadFailed,
         MissingArtifact,
         MissingDependency,
         UnknownModel,
+        Unreachable,
     )
     from edge_et.loading import load
     from edge_et.streams import AsyncStream, Stream
@@ -43,9 +47,10 @@ _HOMES = {
     "chain": ("Chain",),
     "config": ("GenerationConfig", "RuntimeConfig", "SamplingConfig"),
     "errors": (
-        "ArtifactError", "BackendError", "BadManifest", "Cancelled", "ChecksumMismatch",
-        "ContextOverflow", "DeviceUnavailable", "EdgeETError", "ImageError", "InferenceFailed",
-        "InputError", "LoadFailed", "MissingArtifact", "MissingDependency", "UnknownModel",
+        "AccessDenied", "ArtifactError", "BackendError", "BadManifest", "Cancelled",
+        "ChecksumMismatch", "ContextOverflow", "DeviceUnavailable", "DownloadFailed",
+        "EdgeETError", "ImageError", "InferenceFailed", "InputError", "InsufficientDisk",
+        "LoadFailed", "MissingArtifact", "MissingDependency", "UnknownModel", "Unreachable",
     ),
     "loading": ("load",),
     "streams": ("AsyncStream", "Stream"),
@@ -54,11 +59,12 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Answer", "ArtifactError", "AsyncStream", "BackendError", "BadManifest", "Cancelled", "Chain",
-    "ChecksumMismatch", "Chunk", "ContextOverflow", "DeviceUnavailable", "EdgeETError",
-    "Extraction", "GenerationConfig", "ImageError", "ImageReport", "InferenceFailed", "InputError",
-    "LoadFailed", "MissingArtifact", "MissingDependency", "RuntimeConfig", "SamplingConfig",
-    "Stream", "Timings", "UnknownModel", "__version__", "load",
+    "AccessDenied", "Answer", "ArtifactError", "AsyncStream", "BackendError", "BadManifest",
+    "Cancelled", "Chain", "ChecksumMismatch", "Chunk", "ContextOverflow", "DeviceUnavailable",
+    "DownloadFailed", "EdgeETError", "Extraction", "GenerationConfig", "ImageError", "ImageReport",
+    "InferenceFailed", "InputError", "InsufficientDisk", "LoadFailed", "MissingArtifact",
+    "MissingDependency", "RuntimeConfig", "SamplingConfig", "Stream", "Timings", "UnknownModel",
+    "Unreachable", "__version__", "load",
 ]  # fmt: skip
 
 # A library keeps quiet unless its user configures logging.

@@ -20,6 +20,9 @@ class RuntimeConfig:
 
     device: Device = "auto"
     threads: int | None = None
+    vision_precision: str | None = None
+    """Of those that lie in the artifact; None: the first that suits the device."""
+    decoder_precision: str | None = None
     verify_hashes: bool = False
     """Hash every file against the manifest at load (reads all weights once)."""
 

@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edge_et import llama_library, ort
-from edge_et.errors import ArtifactError, EdgeETError, MissingDependency
+from edge_et.errors import (
+    ArtifactError,
+    ChecksumMismatch,
+    EdgeETError,
+    MissingArtifact,
+    MissingDependency,
+)
 from edge_et.manifest import (
     ExtractorManifest,
     Manifest,
@@ -20,6 +26,8 @@ from edge_et.manifest import (
     read_manifest,
 )
 from edge_et.registry import ModelRecord, registry
+from edge_et.sources import PackageSource
+from edge_et.store import Store
 from edge_et.threads import cgroup_quota_cpus, usable_threads
 
 _LIBRARIES = (
@@ -43,7 +51,8 @@ class Finding:
 
 
 def diagnose() -> Iterator[Finding]:
-    """Look at versions, onnxruntime, threads, llama.cpp and every model of the registry.
+    """Look at versions, onnxruntime, threads, llama.cpp and every model of the registry that is
+    embedded or was pulled.
 
     Model files are hashed, so this reads them once.
     """
@@ -57,14 +66,10 @@ def diagnose() -> Iterator[Finding]:
     except ArtifactError as exc:
         yield Finding(name="registry", status="problem", detail=exc.message, fix=_REINSTALL)
         return
-    for extractor in known.extractors.values():
-        yield _model(
-            f"extractor {extractor.name}", extractor, lambda p: read_manifest(p, ExtractorManifest)
-        )
-    for reasoner in known.reasoners.values():
-        yield _model(
-            f"reasoner {reasoner.name}", reasoner, lambda p: read_manifest(p, ReasonerManifest)
-        )
+    for extractor in filter(_is_expected, known.extractors.values()):
+        yield _model(extractor, lambda path: read_manifest(path, ExtractorManifest))
+    for reasoner in filter(_is_expected, known.reasoners.values()):
+        yield _model(reasoner, lambda path: read_manifest(path, ReasonerManifest))
 
 
 def _guarded(name: str, look: Callable[[], Finding]) -> Iterator[Finding]:
@@ -152,16 +157,37 @@ def _llama() -> Finding:
     return Finding(name="llama.cpp", status="ok", detail=" ".join(names), data=have)
 
 
-def _model(name: str, record: ModelRecord, read: Callable[[Path], Manifest]) -> Finding:
-    data: dict[str, Any] = {"path": str(record.path)}
+def _is_expected(record: ModelRecord) -> bool:
+    return isinstance(record.origin, PackageSource) or Store().state(record) != "absent"
+
+
+def _model(record: ModelRecord, read: Callable[[Path], Manifest]) -> Finding:
+    name = f"{record.kind} {record.name}"
+    ours = isinstance(record.origin, PackageSource)
     try:
-        manifest = read(record.path)
-        check_files(record.path, manifest, hashes=True)
+        path = Store().locate(record)
+    except MissingArtifact as exc:
+        status: Literal["note", "problem"] = "problem" if ours else "note"
+        fix = _REINSTALL if ours else exc.hint
+        return Finding(name=name, status=status, detail=exc.message, fix=fix)
+    data: dict[str, Any] = {"path": str(path)}
+    try:
+        if path.is_file():  # a GGUF file that came as it is: the store compares it
+            pulled = Store().find(record, hashes=True)
+            if pulled is None:
+                raise ChecksumMismatch(f"{path} is not the file that was pulled")
+            data |= {"size_bytes": pulled.size_bytes}
+        else:
+            manifest = read(path)
+            check_files(path, manifest, hashes=True)
+            size_bytes = sum(part.size_bytes for part in manifest.parts)
+            data |= {"size_bytes": size_bytes, "family": manifest.family}
     except ArtifactError as exc:
-        return Finding(name=name, status="problem", detail=exc.message, fix=_REINSTALL, data=data)
-    size_bytes = sum(part.size_bytes for part in manifest.parts)
-    data |= {"size_bytes": size_bytes, "family": manifest.family, "hashes_hold": True}
-    detail = f"{size_bytes / 1e6:.1f} MB, hashes hold, {record.path}"
+        fix = _REINSTALL if ours else exc.hint or f"edge-et pull {record.name}"
+        status = "problem" if ours else "note"
+        return Finding(name=name, status=status, detail=exc.message, fix=fix, data=data)
+    data |= {"hashes_hold": True}
+    detail = f"{data['size_bytes'] / 1e6:.1f} MB, hashes hold, {path}"
     return Finding(name=name, status="ok", detail=detail, data=data)
 
 

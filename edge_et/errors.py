@@ -7,7 +7,11 @@
     │   ├── MissingArtifact
     │   ├── BadManifest
     │   ├── ChecksumMismatch
-    │   └── UnknownModel
+    │   ├── UnknownModel
+    │   └── DownloadFailed   the source did not give it; what came is kept to go on from
+    │       ├── Unreachable      no connection, or it broke off
+    │       ├── AccessDenied     private or gated
+    │       └── InsufficientDisk
     ├── BackendError         onnxruntime, llama.cpp and the devices below them
     │   ├── MissingDependency
     │   ├── DeviceUnavailable
@@ -69,6 +73,22 @@ class ChecksumMismatch(ArtifactError):
 
 class UnknownModel(ArtifactError):
     code = "unknown_model"
+
+
+class DownloadFailed(ArtifactError):
+    code = "download_failed"
+
+
+class Unreachable(DownloadFailed):
+    code = "unreachable"
+
+
+class AccessDenied(DownloadFailed):
+    code = "access_denied"
+
+
+class InsufficientDisk(DownloadFailed):
+    code = "insufficient_disk"
 
 
 class BackendError(EdgeETError):

@@ -7,22 +7,22 @@ What the text is for, this module does not know.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_et import decoding, ort, tiling
-from edge_et.config import Device, RuntimeConfig, SamplingConfig
+from edge_et.config import RuntimeConfig, SamplingConfig
+from edge_et.embeddings import EmbeddingTable, load_vector
 from edge_et.errors import (
     BadManifest,
     ContextOverflow,
     DeviceUnavailable,
     InputError,
-    LoadFailed,
+    MissingArtifact,
 )
 from edge_et.graphs import Decoder, VisionEncoder
 from edge_et.image import LoadedImage
@@ -33,6 +33,7 @@ from edge_et.tokenization import Detokenizer, PromptTokenizer, Stripper
 from edge_et.types import FinishReason, ImageReport
 
 F32 = npt.NDArray[np.float32]
+FP16_ACTIVATIONS = ("fp16", "q4f16")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,15 +67,15 @@ class Extractor:
         tokenizer: PromptTokenizer,
         vision: VisionEncoder,
         decoder: Decoder,
-        embed_tokens: npt.NDArray[Any],
-        image_newline: F32,
+        embed: Callable[[Sequence[int]], F32],
+        image_newline: F32 | None,
         device: ort.UsedDevice,
         threads: int,
     ) -> None:
         self.manifest, self.device, self.threads = manifest, device, threads
         self._tokenizer = tokenizer
         self._models: tuple[VisionEncoder, Decoder] | None = (vision, decoder)
-        self._embed_tokens, self._image_newline = embed_tokens, image_newline
+        self._embed, self._image_newline = embed, image_newline
 
     @classmethod
     def load(cls, folder: Path, runtime: RuntimeConfig) -> Extractor:
@@ -84,25 +85,23 @@ class Extractor:
         """
         manifest = read_manifest(folder, ExtractorManifest)
         check_files(folder, manifest, hashes=runtime.verify_hashes)
-        device = _device(manifest, runtime.device)
+        device = _device(manifest, runtime)
         threads = runtime.threads or usable_threads()
         spec = manifest.decoder
 
-        def path(role: PartRole, suffix: str) -> Path:
-            return folder / _pick(manifest, role, suffix, device).path
+        def path(role: PartRole, suffix: str, precision: str | None = None) -> Path:
+            return folder / _pick(manifest, role, suffix, device, precision).path
 
-        vision = ort.Session(path("vision_encoder", ".onnx"), device, threads, spin=False)
+        eyes = path("vision_encoder", ".onnx", runtime.vision_precision)
+        vision = ort.Session(eyes, device, threads, spin=False)
+        decoder_path = path("decoder", ".onnx", runtime.decoder_precision)
         return cls(
             manifest=manifest,
             tokenizer=PromptTokenizer(path("tokenizer", "tokenizer.json")),
             vision=VisionEncoder(vision, manifest.image, spec.hidden_size),
-            decoder=Decoder(ort.Session(path("decoder", ".onnx"), device, threads), spec),
-            embed_tokens=_load_table(
-                path("embed_tokens", ".npy"), (spec.vocab_size, spec.hidden_size)
-            ),
-            image_newline=np.array(
-                _load_table(path("image_newline", ".npy"), (spec.hidden_size,)), dtype=np.float32
-            ),
+            decoder=Decoder(ort.Session(decoder_path, device, threads), spec),
+            embed=EmbeddingTable(path("embed_tokens", ".npy"), (spec.vocab_size, spec.hidden_size)),
+            image_newline=load_vector(path("image_newline", ".npy"), spec.hidden_size),
             device=device,
             threads=threads,
         )
@@ -198,11 +197,6 @@ class Extractor:
             np.stack(features), tiles, self.manifest.image, self._image_newline
         )
 
-    def _embed(self, ids: list[int]) -> F32:
-        """Gather rows [tokens, hidden] from the memory-mapped table."""
-        rows: F32 = self._embed_tokens[ids].astype(np.float32)
-        return rows
-
     def _detokenized(
         self, tokens: Generator[int, None, str]
     ) -> Generator[str, None, tuple[str, int, str]]:
@@ -249,40 +243,51 @@ def _report(image: LoadedImage, tiles: tiling.Tiles, image_tokens: int) -> Image
     )
 
 
-def _device(manifest: ExtractorManifest, wanted: Device) -> ort.UsedDevice:
+def _device(manifest: ExtractorManifest, runtime: RuntimeConfig) -> ort.UsedDevice:
     """Return the device for this artifact.
 
     CUDA has no fp32 kernel for the decoder's attention: onnxruntime would run those nodes on the
-    CPU and copy the cache at each token. So CUDA needs an fp16 decoder, and without one `auto`
-    means the CPU.
+    CPU and copy the cache at each token. So CUDA needs a decoder with fp16 activations, and without
+    one `auto` means the CPU.
     """
-    has_fp16 = any(p.role == "decoder" and p.precision == "fp16" for p in manifest.parts)
-    if wanted == "auto" and not has_fp16:
+    listed = manifest.precisions("decoder")
+    if runtime.decoder_precision is not None:
+        listed = tuple(p for p in listed if p == runtime.decoder_precision)
+    fits_cuda = any(p in FP16_ACTIVATIONS for p in listed)
+    if runtime.device == "auto" and not fits_cuda:
         return "cpu"
-    device = ort.resolve_device(wanted)
-    if device == "cuda" and not has_fp16:
+    device = ort.resolve_device(runtime.device)
+    if device == "cuda" and not fits_cuda:
         raise DeviceUnavailable(
-            "this extractor has no fp16 decoder, and CUDA runs no other",
-            hint="run it on the CPU: --device cpu",
+            "this extractor has no decoder with fp16 activations, and CUDA runs no other",
+            hint="run it on the CPU: --device cpu; or export it with --preset cuda",
         )
     return device
 
 
-def _pick(manifest: ExtractorManifest, role: PartRole, suffix: str, device: str) -> Part:
-    """Return the part of `role` to run: fp16 is what CUDA is fast in and a CPU is slow in."""
+def _pick(
+    manifest: ExtractorManifest,
+    role: PartRole,
+    suffix: str,
+    device: ort.UsedDevice,
+    precision: str | None = None,
+) -> Part:
+    """Return the part of `role` to run: the one asked for, else the first that suits the device.
+
+    fp16 activations are what CUDA is fast in and a CPU is slow in. Raises MissingArtifact when
+    the precision asked for is not there.
+    """
     parts = [p for p in manifest.parts if p.role == role and p.path.endswith(suffix)]
     if not parts:
         raise BadManifest(f"the manifest lists no {role} ({suffix})")
-    fitting = [p for p in parts if (p.precision == "fp16") == (device == "cuda")]
+    if precision is not None:
+        asked = [p for p in parts if p.precision == precision]
+        if not asked:
+            have = ", ".join(p.precision for p in parts)
+            raise MissingArtifact(
+                f"this extractor has no {role} in {precision}; it has {have}",
+                hint="export it with that precision too, or ask for one that is there",
+            )
+        return asked[0]
+    fitting = [p for p in parts if (p.precision in FP16_ACTIVATIONS) == (device == "cuda")]
     return (fitting or parts)[0]
-
-
-def _load_table(path: Path, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """Map a .npy file of floats and check its shape; rows are read when they are used."""
-    try:
-        table: npt.NDArray[Any] = np.load(path, mmap_mode="r")
-    except (OSError, ValueError) as exc:
-        raise LoadFailed(f"{path} cannot be read: {exc}") from exc
-    if table.shape != shape or table.dtype.kind != "f":
-        raise LoadFailed(f"{path} holds {table.dtype} {table.shape}, expected floats {shape}")
-    return table

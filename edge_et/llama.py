@@ -20,7 +20,13 @@ from edge_et.errors import (
     InferenceFailed,
     LoadFailed,
 )
-from edge_et.llama_library import UsedDevice, complaints, forget_errors, runtime
+from edge_et.llama_library import (
+    UsedDevice,
+    complaints,
+    forget_errors,
+    has_amx,
+    runtime,
+)
 
 _BATCH_TOKENS = 512
 _CONTEXT_STEP_TOKENS = 256
@@ -36,6 +42,8 @@ class Model:
         api = runtime()
         params = api.llama_model_default_params()
         params.n_gpu_layers = 0 if device == "cpu" else -1
+        # Re-laid weights: faster, but with AMX the build may crash (docs/decisions/0002).
+        params.use_extra_bufts = not has_amx()
         forget_errors()
         self._model = api.llama_model_load_from_file(str(path).encode(), params)
         if not self._model:

@@ -52,6 +52,11 @@ def features() -> dict[str, bool]:
     return found
 
 
+def has_amx() -> bool:
+    """Return whether the build uses Intel's matrix tiles."""
+    return features().get("AMX_INT8", False)
+
+
 def resolve_device(wanted: Device) -> UsedDevice:
     """Return the device to run on. `auto` takes what the build can use; "cuda" never falls back."""
     if wanted == "cpu":

@@ -1,4 +1,4 @@
-"""From a pair's name or two paths to a chain."""
+"""From names of the registry, or paths, to a chain."""
 
 from __future__ import annotations
 
@@ -10,37 +10,60 @@ from edge_et.chain import Chain
 from edge_et.config import RuntimeConfig
 from edge_et.extractor import Extractor
 from edge_et.reasoner import Reasoner
-from edge_et.registry import DEFAULT_PAIR, registry
+from edge_et.registry import DEFAULT_PAIR, ModelRecord, registry
+from edge_et.store import Store
 
 Half = Literal["extractor", "reasoner"]
+Choice = str | os.PathLike[str] | None
 
 
 def load(
     pair: str = DEFAULT_PAIR,
     *,
-    extractor: str | os.PathLike[str] | None = None,
-    reasoner: str | os.PathLike[str] | None = None,
+    extractor: Choice = None,
+    reasoner: Choice = None,
     runtime: RuntimeConfig | None = None,
     only: Half | None = None,
 ) -> Chain:
-    """Load a pair of the registry; `extractor` (a folder) or `reasoner` (a folder or a GGUF file)
-    replaces that half. `only` loads one half, for `extract` or `think` alone.
+    """Load a pair of the registry; `extractor` (a folder, or a name of the registry) or `reasoner`
+    (a folder, a GGUF file, or a name) replaces that half. A path that exists goes before a name.
+    `only` loads one half, for `extract` or `think` alone. Nothing is fetched.
 
-    Raises UnknownModel, MissingArtifact, BadManifest, ChecksumMismatch, DeviceUnavailable,
-    LoadFailed, MissingDependency.
+    Raises UnknownModel, MissingArtifact (with the command that pulls or exports it), BadManifest,
+    ChecksumMismatch, DeviceUnavailable, LoadFailed, MissingDependency.
     """
     runtime = runtime or RuntimeConfig()
-    extractor_path = Path(extractor or registry().pair(pair).extractor.path)
-    reasoner_path = Path(reasoner or registry().pair(pair).reasoner.path)
-    eyes = Extractor.load(extractor_path, runtime) if only != "reasoner" else None
+    extractor_path = _locate("extractor", extractor, pair) if only != "reasoner" else None
+    reasoner_path = _locate("reasoner", reasoner, pair) if only != "extractor" else None
+    eyes = Extractor.load(extractor_path, runtime) if extractor_path is not None else None
     try:
-        thinker = Reasoner.load(reasoner_path, runtime) if only != "extractor" else None
+        thinker = Reasoner.load(reasoner_path, runtime) if reasoner_path is not None else None
     except BaseException:
         if eyes is not None:
             eyes.close()
         raise
-    names = [
-        Path(extractor).name if extractor else pair,
-        Path(reasoner).stem if reasoner else pair,
-    ]
+    names = [_name("extractor", extractor, pair), _name("reasoner", reasoner, pair)]
     return Chain(eyes, thinker, pair="+".join(dict.fromkeys(names)))
+
+
+def _locate(half: Half, choice: Choice, pair: str) -> Path:
+    if not choice:
+        record: ModelRecord = getattr(registry().pair(pair), half)
+        return Store().locate(record, pair=pair)
+    named = _record(half, choice)
+    return Path(choice) if named is None else Store().locate(named)
+
+
+def _record(half: Half, choice: str | os.PathLike[str]) -> ModelRecord | None:
+    """Return what `choice` names, unless it is a path of something."""
+    known = registry()
+    models = known.extractors if half == "extractor" else known.reasoners
+    return None if Path(choice).exists() else models.get(os.fspath(choice))
+
+
+def _name(half: Half, choice: Choice, pair: str) -> str:
+    if not choice:
+        return pair
+    if named := _record(half, choice):
+        return named.name
+    return Path(choice).name if half == "extractor" else Path(choice).stem

@@ -20,9 +20,11 @@ SCHEMA = 1
 FILE_NAME = "edge_et.json"
 
 PartRole = Literal[
-    "vision_encoder", "decoder", "embed_tokens", "image_newline", "tokenizer", "config", "reasoner"
-]
+    "vision_encoder", "decoder", "embed_tokens", "image_newline", "tokenizer", "config",
+    "reference", "reasoner",
+]  # fmt: skip
 ImagePolicyName = Literal["anyres", "single"]
+TemplateName = Literal["qwen_1_5"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,13 +54,16 @@ class ImagePolicy:
     patch_size_px: int
     grid_pinpoints_px: tuple[tuple[int, int], ...] = ()
     """Height, width of each canvas that `anyres` may choose; multiples of `tile_size_px`."""
-    max_tiles: int = 9
-    """The N of anyres_max_N: a limit on image tokens (N x patches), not on crops."""
+    max_tiles: int | None = 9
+    """The N of anyres_max_N: a limit on image tokens (N x patches), not on crops; None: none."""
+    unpad: Literal["rounded", "truncated"] = "rounded"
+    """How `anyres` counts the rows and columns of features that are not padding: transformers
+    rounds to 7 digits before it cuts to an integer, LLaVA-NeXT's own code just cuts."""
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     pad_rgb: tuple[int, int, int] = (127, 127, 127)
     """Fill of the `single` square. `anyres` pads its canvas with black, as the reference does."""
-    resample: Literal["bicubic", "bilinear"] = "bicubic"
+    resample: Literal["bicubic", "bilinear", "lanczos"] = "bicubic"
 
     @property
     def patches_per_side(self) -> int:
@@ -102,6 +107,8 @@ class Parity:
     cosine: float
     tolerance: float
     """On `relative_error`; a part above it fails the export."""
+    top1: bool | None = None
+    """Whether the likeliest first token is the reference's; for whole models only."""
     greedy_agreement: float | None = None
     """Share of greedy tokens before the first unlike the reference's; for whole models only."""
     greedy_tokens: int | None = None
@@ -124,10 +131,12 @@ class ExtractorManifest:
     parts: tuple[Part, ...]
     image: ImagePolicy
     decoder: DecoderSpec
-    template: Literal["qwen_1_5"]
+    template: TemplateName
     """Chat layout; see `prompts.extractor_chat`."""
     image_token_id: int
     stop_token_ids: tuple[int, ...]
+    block_size: int | None = None
+    """Weights that share a scale in int8 and q4 decoders."""
     parity: tuple[Parity, ...] = ()
     made_with: dict[str, str] = field(default_factory=dict)
     """Versions of the libraries that made the artifact."""
@@ -137,6 +146,10 @@ class ExtractorManifest:
     def part(self, role: PartRole, precision: str | None = None) -> Part:
         """Return the part of `role`; the first one listed when no precision is asked for."""
         return _find(self.parts, role, precision)
+
+    def precisions(self, role: PartRole) -> tuple[str, ...]:
+        """List the precisions that lie side by side, the preferred one first."""
+        return tuple(dict.fromkeys(p.precision for p in self.parts if p.role == role))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

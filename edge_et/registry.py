@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import functools
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
 from edge_et.errors import ArtifactError, UnknownModel
+from edge_et.sources import Source, parse_source
 
 SCHEMA = 1
 DEFAULT_PAIR = "starter"
-_PACKAGE = "package:"
+
+Kind = Literal["extractor", "reasoner"]
+Form = Literal["artifact", "checkpoint"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,13 +26,18 @@ class ModelRecord:
     """An extractor or a reasoner of the registry."""
 
     name: str
+    kind: Kind
     source: str
     summary: str
+    form: Form = "artifact"
+    """An artifact runs as it is; a checkpoint is exported first."""
+    license: str = "unknown"
+    size_bytes: int | None = None
+    """What is fetched, for sources that do not say so beforehand."""
 
     @property
-    def path(self) -> Path:
-        """The folder of the artifact."""
-        return Path(str(files("edge_et"))) / self.source.removeprefix(_PACKAGE)
+    def origin(self) -> Source:
+        return parse_source(self.source)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +53,21 @@ class Registry:
     extractors: Mapping[str, ModelRecord]
     reasoners: Mapping[str, ModelRecord]
     pairs: Mapping[str, PairRecord]
+
+    def models(self, name: str) -> tuple[ModelRecord, ...]:
+        """Return both halves of the pair of that name, or the models that are called so.
+
+        Raises UnknownModel, which lists the known names.
+        """
+        if name in self.pairs:
+            return self.pairs[name].extractor, self.pairs[name].reasoner
+        if found := tuple(t[name] for t in (self.extractors, self.reasoners) if name in t):
+            return found
+        known = sorted({*self.pairs, *self.extractors, *self.reasoners})
+        raise UnknownModel(
+            f"there is no pair, extractor or reasoner {name!r}; known are: {', '.join(known)}",
+            hint="edge-et models",
+        )
 
     def pair(self, name: str) -> PairRecord:
         """Return the pair of that name. Raises UnknownModel, which lists the known ones."""
@@ -83,8 +107,8 @@ def parse_registry(text: str, where: str = "models.toml") -> Registry:
     tables = {kind: raw.pop(kind, {}) for kind in ("extractors", "reasoners", "pairs")}
     if raw:
         raise ArtifactError(f"{where}: unknown key {sorted(raw)[0]!r}")
-    extractors = _models(tables["extractors"], f"{where}: extractors")
-    reasoners = _models(tables["reasoners"], f"{where}: reasoners")
+    extractors = _models(tables["extractors"], "extractor", f"{where}: extractors")
+    reasoners = _models(tables["reasoners"], "reasoner", f"{where}: reasoners")
     pairs = {}
     for name, row in tables["pairs"].items():
         place = f"{where}: pairs.{name}"
@@ -98,23 +122,37 @@ def parse_registry(text: str, where: str = "models.toml") -> Registry:
     return Registry(extractors=extractors, reasoners=reasoners, pairs=pairs)
 
 
-def _models(table: Any, where: str) -> dict[str, ModelRecord]:
-    models = {}
-    for name, row in table.items():
-        place = f"{where}.{name}"
-        fields = _fields(row, ("source", "summary"), place)
-        if not fields["source"].startswith(_PACKAGE):
-            raise ArtifactError(f"{place}: unknown kind of source {fields['source']!r}")
-        models[name] = ModelRecord(name=name, **fields)
-    return models
+def _models(table: Any, kind: Kind, where: str) -> dict[str, ModelRecord]:
+    for name in table:
+        if not re.fullmatch(r"[\w-][\w.-]*", name, re.ASCII):  # it names a folder of the store
+            raise ArtifactError(f"{where}: {name!r} is no name of letters, digits, ., - and _")
+    return {name: _model(row, name, kind, f"{where}.{name}") for name, row in table.items()}
 
 
-def _fields(row: Any, names: tuple[str, ...], where: str) -> dict[str, str]:
+def _model(row: Any, name: str, kind: Kind, where: str) -> ModelRecord:
+    fields = _fields(row, ("source", "summary"), where, optional=("form", "license", "size_bytes"))
+    size_bytes = fields.pop("size_bytes", None)
+    if size_bytes is not None and (type(size_bytes) is not int or size_bytes < 1):
+        raise ArtifactError(f"{where}: size_bytes is no number of bytes")
+    form = fields.pop("form", "artifact")
+    if form not in get_args(Form):
+        raise ArtifactError(f"{where}: form is none of {', '.join(get_args(Form))}")
+    try:
+        parse_source(fields["source"])
+    except ArtifactError as exc:
+        raise ArtifactError(f"{where}: {exc.message}", hint=exc.hint) from exc
+    return ModelRecord(name=name, kind=kind, form=cast(Form, form), size_bytes=size_bytes, **fields)
+
+
+def _fields(
+    row: Any, names: tuple[str, ...], where: str, optional: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Return the row: every one of `names` is there, and nothing that is neither of both."""
     if not isinstance(row, dict):
         raise ArtifactError(f"{where}: expected a table")
-    if unknown := sorted(set(row) - set(names)):
+    if unknown := sorted(set(row) - {*names, *optional}):
         raise ArtifactError(f"{where}: unknown key {unknown[0]!r}")
-    for name in names:
+    for name in (*names, *(n for n in ("form", "license") if n in row)):
         if not isinstance(row.get(name), str):
             raise ArtifactError(f"{where}: {name} is missing or no text")
     return dict(row)

@@ -13,12 +13,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from edge_et.errors import ImageError
+from edge_et.errors import BadManifest, ImageError
 from edge_et.manifest import ImagePolicy
 
 F32 = npt.NDArray[np.float32]
 
-_RESAMPLE = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+_RESAMPLE = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+    "lanczos": Image.Resampling.LANCZOS,
+}
 _SHRINK_OVER = 1.1
 """A grid is shrunk when its side exceeds the limit by this factor (transformers' constant)."""
 _MAX_SQUARE_PX = 8192
@@ -59,14 +63,19 @@ def image_tokens(tiles: Tiles, policy: ImagePolicy) -> int:
 
 
 def splice_features(
-    image_features: npt.NDArray[np.floating], tiles: Tiles, policy: ImagePolicy, image_newline: F32
+    image_features: npt.NDArray[np.floating],
+    tiles: Tiles,
+    policy: ImagePolicy,
+    image_newline: F32 | None,
 ) -> F32:
     """Turn tile features [tiles, N, H] into prompt rows [image_tokens, H].
 
     `anyres`: the thumbnail's features, then the grid's with padding cut off, shrunk bilinearly
     when it exceeds `max_tiles`, and `image_newline` [H] after each row. `single`: the features
-    and one newline.
+    and one newline. Raises BadManifest without a newline.
     """
+    if image_newline is None:
+        raise BadManifest(f"the image policy {policy.name} needs an image_newline")
     features = image_features.astype(np.float32, copy=False)
     newline = image_newline.astype(np.float32, copy=False)
     if tiles.grid is None:
@@ -198,12 +207,12 @@ def _content_box(
 ) -> tuple[int, int, int, int]:
     """Return top, bottom, left, right of the rows and columns of features that are not padding.
 
-    The arithmetic is transformers' `unpad_image`, rounding included.
+    The arithmetic is `unpad_image`'s, of transformers or of LLaVA-NeXT (`policy.unpad`).
     """
     height, width = (count * policy.patches_per_side for count in grid)
     original_height, original_width = original_hw
     if original_width / original_height > width / height:
-        content = int(round(original_height * (width / original_width), 7))
+        content = _whole(original_height * (width / original_width), policy)
         pad = (height - content) // 2
         return pad, height - pad, 0, width
     content = int(round(original_width * (height / original_height), 7))
@@ -211,8 +220,14 @@ def _content_box(
     return 0, height, pad, width - pad
 
 
+def _whole(length: float, policy: ImagePolicy) -> int:
+    return int(round(length, 7) if policy.unpad == "rounded" else length)
+
+
 def _shrunk(rows: int, columns: int, policy: ImagePolicy) -> tuple[int, int]:
     """Return the rows, columns left after the limit of `max_tiles` tiles of features."""
+    if policy.max_tiles is None:
+        return rows, columns
     ratio = math.sqrt(rows * columns / (policy.max_tiles * policy.patches_per_side**2))
     if ratio > _SHRINK_OVER:
         return int(rows // ratio), int(columns // ratio)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from edge_et import __version__
-from edge_et.cli import ask, doctor, extract, think
+from edge_et.cli import ask, doctor, extract, models, pull, think
 from edge_et.cli.lazy import mount
 
 app = typer.Typer(
@@ -21,6 +21,8 @@ app = typer.Typer(
 app.command("ask")(ask.ask)
 app.command("extract")(extract.extract)
 app.command("think")(think.think)
+app.command("pull")(pull.pull)
+app.command("models")(models.models)
 app.command("doctor")(doctor.doctor)
 mount(
     app,

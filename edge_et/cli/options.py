@@ -15,10 +15,18 @@ if TYPE_CHECKING:
 IMAGE = Annotated[str, typer.Argument(metavar="IMAGE", help="An image file, or - for stdin.")]
 PAIR = Annotated[str, typer.Option(help="A pair of the registry.")]
 EXTRACTOR = Annotated[
-    Path | None, typer.Option(help="Folder of an exported extractor, instead of the pair's.")
+    str | None,
+    typer.Option(
+        metavar="FOLDER|NAME",
+        help="Folder of an exported extractor, or a name of the registry, instead of the pair's.",
+    ),
 ]
 REASONER = Annotated[
-    Path | None, typer.Option(help="GGUF file or folder of a reasoner, instead of the pair's.")
+    str | None,
+    typer.Option(
+        metavar="FILE|FOLDER|NAME",
+        help="GGUF file or folder of a reasoner, or a name of the registry, instead of the pair's.",
+    ),
 ]
 DEVICE = Annotated[str, typer.Option(help="auto, cpu or cuda; cuda never falls back.")]
 THREADS = Annotated[int | None, typer.Option(help="CPU threads [default: all usable].")]

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from edge_et.errors import ExportError
-from edge_et.manifest import ImagePolicy, Source
-from edge_et_export.weights_policy import refuse_pickles
+from edge_et.manifest import Source
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_RESAMPLE = {2: "bilinear", 3: "bicubic"}
+_RESAMPLE: dict[int, Literal["bicubic", "bilinear", "lanczos"]] = {
+    1: "lanczos",
+    2: "bilinear",
+    3: "bicubic",
+}
+"""Pillow's numbers."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -40,12 +45,24 @@ def architecture_of(folder: Path) -> str:
     return str(names[0])
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """List the safetensors files of a checkpoint, sharded or not. Pickles are refused: loading
+    one can run anything that its maker put in."""
+    weights = sorted(folder.glob("*.safetensors"))
+    if weights:
+        return weights
+    pickles = sorted(p.name for kind in ("*.bin", "*.pt", "*.pth") for p in folder.glob(kind))
+    if pickles:
+        raise ExportError(
+            f"{folder} holds its weights as a pickle ({pickles[0]}), which can run code",
+            hint="save it as safetensors: model.save_pretrained(folder, safe_serialization=True)",
+        )
+    raise ExportError(f"{folder} holds no safetensors file")
+
+
 def load_strictly(folder: Path, model_class: Any) -> PreTrainedModel:
     """Load in float32; raise ExportError naming the first tensor missing, surplus or misshapen."""
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        refuse_pickles(folder)
-        raise ExportError(f"{folder} holds no safetensors file")
+    weights = weight_files(folder)
     try:
         model, found = model_class.from_pretrained(
             folder,
@@ -108,43 +125,26 @@ def source_of(folder: Path, *, name: str | None, license_name: str) -> Source:
     )
 
 
-def image_policy_of(folder: Path) -> ImagePolicy:
-    """Read how the checkpoint was trained to see an image; unknown values are refused.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessorValues:
+    """What every family's preprocessor_config.json says of pixels."""
 
-    `image_aspect_ratio` is LLaVA-NeXT's key, `vision_aspect_ratio` transformers'.
-    """
-    config = read_json(folder / "config.json")
-    processor = read_json(folder / "preprocessor_config.json")
-    vision = config["vision_config"]
-    aspect = str(config.get("image_aspect_ratio") or config.get("vision_aspect_ratio"))
-    anyres = re.fullmatch(r"anyres_max_(\d+)", aspect)
-    if not anyres and aspect != "pad":
-        raise ExportError(
-            f"{folder}: image_aspect_ratio is {aspect!r}; known are anyres_max_N and pad"
-        )
-    pinpoints = processor.get("image_grid_pinpoints") or config.get("image_grid_pinpoints") or []
-    theirs = config.get("image_grid_pinpoints") or pinpoints
-    if anyres and [list(p) for p in theirs] != [list(p) for p in pinpoints]:
-        raise ExportError(
-            f"{folder}: config.json and preprocessor_config.json have different "
-            "image_grid_pinpoints"
-        )
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    resample: Literal["bicubic", "bilinear", "lanczos"]
+
+
+def processor_values(folder: Path, processor: dict[str, Any]) -> ProcessorValues:
     resample = processor.get("resample", 3)
     if resample not in _RESAMPLE:
-        raise ExportError(f"{folder}: resample {resample!r} is neither bilinear nor bicubic")
+        known = ", ".join(_RESAMPLE.values())
+        raise ExportError(f"{folder}: resample {resample!r} is none of {known}")
     mean = tuple(float(v) for v in processor.get("image_mean", (0.5, 0.5, 0.5)))
     std = tuple(float(v) for v in processor.get("image_std", (0.5, 0.5, 0.5)))
-    red, green, blue = (int(value * 255) for value in mean)
-    return ImagePolicy(
-        name="anyres" if anyres else "single",
-        tile_size_px=int(vision["image_size"]),
-        patch_size_px=int(vision["patch_size"]),
-        grid_pinpoints_px=tuple((int(h), int(w)) for h, w in pinpoints) if anyres else (),
-        max_tiles=int(anyres.group(1)) if anyres else 1,
+    return ProcessorValues(
         mean=(mean[0], mean[1], mean[2]),
         std=(std[0], std[1], std[2]),
-        pad_rgb=(red, green, blue),
-        resample=_RESAMPLE[resample],  # type: ignore[arg-type]
+        resample=_RESAMPLE[resample],
     )
 
 
@@ -158,6 +158,33 @@ def stop_ids_of(folder: Path) -> tuple[int, ...]:
         if ids is not None:
             return tuple(ids) if isinstance(ids, list) else (int(ids),)
     raise ExportError(f"{folder} names no eos_token_id, so generation would never stop")
+
+
+def write_tokenizer(folder: Path, out: Path) -> list[Path]:
+    """Copy the tokenizer's files; a checkpoint without a tokenizer.json (saved by the slow
+    tokenizer, as LLaVA-NeXT does) gets the one that transformers makes of its vocabulary."""
+    if not (folder / "tokenizer.json").exists():
+        return _convert_tokenizer(folder, out)
+    copied = []
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        if (folder / name).exists():
+            shutil.copyfile(folder / name, out / name)
+            copied.append(out / name)
+    return copied
+
+
+def _convert_tokenizer(folder: Path, out: Path) -> list[Path]:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, use_fast=True)
+        tokenizer.backend_tokenizer.save(str(out / "tokenizer.json"))
+    except Exception as exc:
+        raise ExportError(
+            f"{folder} has no tokenizer.json and none can be made of its other files: {exc}",
+            hint="save the tokenizer beside the weights with transformers",
+        ) from exc
+    return [out / "tokenizer.json"]
 
 
 def versions() -> dict[str, str]:

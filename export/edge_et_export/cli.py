@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -26,27 +26,46 @@ Force = Annotated[bool, typer.Option(help="Replace an existing target, once the 
 def extractor(
     checkpoint: Checkpoint,
     out: Annotated[Path, typer.Option(help="Artifact folder to write.")],
-    vision: Annotated[str, typer.Option(help="fp32 or int8.")] = "int8",
-    decoder: Annotated[str, typer.Option(help="fp32, int8 or q4.")] = "int8",
-    embeddings: Annotated[str, typer.Option(help="fp16 or fp32.")] = "fp16",
+    preset: Annotated[
+        Literal["cpu", "cuda", "reference"], typer.Option(help="Precisions that suit a device.")
+    ] = "cpu",
+    vision: Annotated[
+        str | None, typer.Option(help="fp32, fp16, int8; several with commas, preferred first.")
+    ] = None,
+    decoder: Annotated[
+        str | None, typer.Option(help="fp32, fp16, int8, q4, q4f16; several with commas.")
+    ] = None,
+    embeddings: Annotated[str | None, typer.Option(help="fp32, fp16 or int8.")] = None,
+    block_size: Annotated[
+        int | None, typer.Option(help="Weights that share a scale in int8 and q4: 32, 64, 128.")
+    ] = None,
     name: Name = None,
     license: License = "unknown",
     allow_drift: Drift = False,
     force: Force = False,
 ) -> None:
-    """Export a LLaVA-OneVision extractor to ONNX and compare it with its checkpoint."""
+    """Export an extractor to ONNX and compare it with its checkpoint."""
     from edge_et_export.extractor import ExtractorOptions, export_extractor
+    from edge_et_export.precisions import PRESETS, Precisions, listed
 
-    options = ExtractorOptions(
-        vision=vision,
-        decoder=decoder,
-        embeddings=embeddings,
-        name=name,
-        license=license,
-        allow_drift=allow_drift,
-        force=force,
-    )
-    _run(lambda: export_extractor(checkpoint, out, options), out)
+    def export() -> Manifest:
+        given = PRESETS[preset]
+        precisions = Precisions(
+            vision=listed(vision) if vision is not None else given.vision,
+            decoder=listed(decoder) if decoder is not None else given.decoder,
+            embeddings=embeddings or given.embeddings,
+        )
+        options = ExtractorOptions(
+            precisions=precisions,
+            block_size=block_size,
+            name=name,
+            license=license,
+            allow_drift=allow_drift,
+            force=force,
+        )
+        return export_extractor(checkpoint, out, options)
+
+    _run(export, out)
 
 
 @app.command()
@@ -83,6 +102,22 @@ def reasoner(
         force=force,
     )
     _run(lambda: export_reasoner(checkpoint, out, options), out)
+
+
+@app.command()
+def pair(
+    name: Annotated[str, typer.Argument(help="A pair of the registry, pulled before.")],
+    force: Annotated[bool, typer.Option(help="Export again what is right already.")] = False,
+) -> None:
+    """Export both halves of a pulled pair to where `--pair NAME` finds them."""
+    from edge_et_export.pair import plan_pair
+
+    for half in plan_pair(name, force=force):
+        if half.export is not None:
+            _run(half.export, half.out)
+        else:
+            typer.echo(f"{half.record.kind} {half.record.name} is right already", err=True)
+            typer.echo(str(half.out))
 
 
 def _run(export: Callable[[], Manifest], out: Path) -> None:

@@ -10,39 +10,52 @@ import logging
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edge_et.errors import ExportError
 from edge_et.manifest import DecoderSpec
 
 if TYPE_CHECKING:
-    from transformers import LlavaOnevisionForConditionalGeneration, PreTrainedModel
+    from transformers import PreTrainedModel
 
 log = logging.getLogger(__name__)
 
-PRECISIONS = {"fp32": "fp32", "int8": "int8", "q4": "int4"}
-"""Our name -> the builder's."""
-TEXT_ARCHITECTURES = {"qwen3": "Qwen3ForCausalLM", "qwen2": "Qwen2ForCausalLM"}
+
+@dataclass(frozen=True, slots=True)
+class _Recipe:
+    """How the builder is asked for one of our precisions."""
+
+    precision: str
+    provider: str = "cpu"
+    options: tuple[str, ...] = ()
 
 
-def causal_model(model: LlavaOnevisionForConditionalGeneration) -> PreTrainedModel:
-    """Return the extractor's language model with its head, sharing its weights."""
+# 4 bits, and 8 where 4 lose most: the head, and the attention input and down projections of the
+# first, the last and every third layer between, as llama.cpp mixes them. The builder's k_quant
+# method would search the scales too, but knows blocks of 128 only once it mixes.
+_MIXED = ("matmul_mixed_precision=last_matmul:int8,mixed_layers:int8",)
+_INT8_ARITHMETIC = "accuracy_level=4"
+_RECIPES = {
+    "fp32": _Recipe("fp32"),
+    "fp16": _Recipe("fp16", "cuda"),
+    "int8": _Recipe("int8", options=(_INT8_ARITHMETIC,)),
+    "q4": _Recipe("int4", options=(_INT8_ARITHMETIC, *_MIXED)),
+    "q4f16": _Recipe("int4", "cuda", options=_MIXED),
+}
+
+
+def causal_lm(text_config: Any, body: Any, head: Any) -> PreTrainedModel:
+    """Return `body` and `head` of a multimodal model as the causal LM that `text_config` names."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    text_config = model.config.text_config
-    if text_config.model_type not in TEXT_ARCHITECTURES:
-        known = ", ".join(TEXT_ARCHITECTURES)
-        raise ExportError(f"text model {text_config.model_type!r} is unknown; known are {known}")
-    text_config.architectures = [TEXT_ARCHITECTURES[text_config.model_type]]
-    # LLaVA-OneVision keeps the flag on either level
-    text_config.tie_word_embeddings = (
-        model.lm_head.weight is model.model.language_model.embed_tokens.weight
-    )
+    # Multimodal configs keep the flag on either level; the weights tell.
+    text_config.tie_word_embeddings = head.weight is body.get_input_embeddings().weight
     with torch.device("meta"):
         causal = AutoModelForCausalLM.from_config(text_config, dtype=torch.float32)
-    causal.model, causal.lm_head = model.model.language_model, model.lm_head
+    causal.model, causal.lm_head = body, head
     # weights made on the meta device know no parameters of ours; the config above is the truth
     return causal.eval()
 
@@ -60,23 +73,31 @@ def decoder_spec(causal: PreTrainedModel) -> DecoderSpec:
     )
 
 
-def export_decoder(causal: PreTrainedModel, out: Path, precision: str) -> tuple[Path, Path]:
-    """Write `decoder_model_merged_<precision>.onnx` and its `_data` into `out`; return both.
+def export_decoder(
+    causal: PreTrainedModel, out: Path, precisions: tuple[str, ...], *, block: int | None = None
+) -> dict[str, list[Path]]:
+    """Write `decoder_model_merged_<precision>.onnx` and its `_data` for each; return their files.
 
-    inputs_embeds [1, S, H] float32, attention_mask [1, total] int64, past_key_values.i.{key,value}
-    -> logits [1, 1, V] of the last token, present.i.{key,value}.
+    inputs_embeds [1, S, H], attention_mask [1, total] int64, past_key_values.i.{key,value}
+    -> logits [1, 1, V] of the last token, present.i.{key,value}. `block`: weights that share a
+    scale; default: the largest that divides every width.
     """
-    if precision not in PRECISIONS:
-        raise ExportError(f"decoder precision {precision!r} is none of {', '.join(PRECISIONS)}")
-    path = out / f"decoder_model_merged_{precision}.onnx"
+    made = {}
     with tempfile.TemporaryDirectory(prefix="edge-et-decoder-", dir=out) as scratch:
-        source, built = Path(scratch) / "source", Path(scratch) / "built"
+        source = Path(scratch) / "source"
         causal.save_pretrained(source)
-        options = ["exclude_embeds=true", "prune_lm_head=true", f"filename={path.name}"]
-        if precision != "fp32":
-            options += ["accuracy_level=4", f"block_size={block_size(causal)}"]
-        _build(source, built, Path(scratch), PRECISIONS[precision], options)
-        return _adopt(built / path.name, path)
+        _save_tokenizer_stub(source)
+        for precision in precisions:
+            recipe = _RECIPES[precision]
+            path = out / f"decoder_model_merged_{precision}.onnx"
+            options = ["exclude_embeds=true", "prune_lm_head=true", f"filename={path.name}"]
+            options += recipe.options
+            if recipe.precision.startswith("int"):
+                options.append(f"block_size={block or block_size(causal)}")
+            built = Path(scratch) / precision
+            _build(source, built, recipe, options)
+            made[precision] = list(_adopt(built / path.name, path))
+    return made
 
 
 def block_size(causal: PreTrainedModel) -> int:
@@ -94,22 +115,20 @@ def block_size(causal: PreTrainedModel) -> int:
     return next((size for size in (128, 64, 32) if all(w % size == 0 for w in widths)), 32)
 
 
-def _build(source: Path, built: Path, cache: Path, precision: str, options: list[str]) -> None:
+def _build(source: Path, built: Path, recipe: _Recipe, options: list[str]) -> None:
     """Run the builder in a process of its own: it prints, and keeps state between models."""
-    import transformers
-
-    _save_tokenizer_stub(source)
     command = [
         sys.executable, "-m", "onnxruntime_genai.models.builder",
-        "-m", str(source), "-i", str(source), "-o", str(built), "-p", precision, "-e", "cpu",
-        "-c", str(cache / "cache"), "--extra_options", *options,
+        "-m", str(source), "-i", str(source), "-o", str(built),
+        "-p", recipe.precision, "-e", recipe.provider,
+        "-c", str(built.with_name("cache")), "--extra_options", *options,
     ]  # fmt: skip
-    log.debug("transformers %s, %s", transformers.__version__, " ".join(command))
+    log.debug("%s", " ".join(command))
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     log.debug("%s", done.stdout)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ExportError(f"the decoder could not be built in {precision}: {last}")
+        raise ExportError(f"the decoder could not be built in {recipe.precision}: {last}")
 
 
 def _save_tokenizer_stub(folder: Path) -> None:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from edge_et.errors import ParityError
 from edge_et.manifest import Parity
 from edge_et.prompts import reasoning_prompt
+from edge_et_export.reference import GREEDY_TOKENS, greedy_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-GREEDY_TOKENS = 64
 PROMPT = reasoning_prompt(
     "A red circle is left of the large blue square. There are 3 yellow stars.",
     "How many yellow stars are there?",
@@ -47,14 +47,13 @@ def check(
     from edge_et import llama
     from edge_et.config import SamplingConfig
     from edge_et_export.parity import agreement, compare, threads_for
-    from edge_et_export.reference import greedy_tokens
 
     prompt: list[int] = list(
         tokenizer.apply_chat_template(
             [{"role": "user", "content": PROMPT}], add_generation_prompt=True
         )
     )
-    reference, ids = greedy_tokens(model, {"input_ids": torch.tensor([prompt])}, GREEDY_TOKENS)
+    reference, ids = greedy_tokens(model, {"input_ids": torch.tensor([prompt])})
     ours = llama.Model(path, "cpu")
     try:
         _check_tokens(ours, tokenizer, stop_ids)

@@ -1,8 +1,12 @@
-"""What transformers computes for one fixed image and instruction: the reference of an export."""
+"""What transformers computes for one fixed image and instruction: the reference of an export.
+
+It is kept in the artifact, so that `edge-et verify` compares again on any machine, without torch.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,30 +14,55 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_et import tiling
-from edge_et.manifest import ImagePolicy
+from edge_et.errors import BadManifest
 from edge_et.prompts import extraction_prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from edge_et.manifest import ImagePolicy
     from edge_et.tokenization import PromptTokenizer
 
 F32 = NDArray[np.float32]
-GREEDY_TOKENS = 32
+FILE_NAME = "reference.npz"
+GREEDY_TOKENS = 64
 USER_TEXT = extraction_prompt("the red circle left of the blue square")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """pixel tiles, features [T, N, H], prompt embeddings [P, H], logits [V], greedy ids."""
+    """The checkpoint's own results, in float32."""
 
-    tiles: tiling.Tiles
-    before: list[int]
-    after: list[int]
     features: F32
-    prompt: F32
+    """[T, N, H] of the fixed image's tiles."""
+    before: F32
+    """[P, H], the embedded text before the image."""
+    after: F32
     logits: F32
-    greedy: list[int]
+    """[V] of the first token."""
+    greedy: NDArray[np.int64]
+    """[GREEDY_TOKENS]; goes on past any stop token."""
+
+    def save(self, folder: Path) -> Path:
+        path = folder / FILE_NAME
+        np.savez(
+            path,
+            features=self.features,
+            before=self.before,
+            after=self.after,
+            logits=self.logits,
+            greedy=self.greedy,
+        )
+        return path
+
+    @classmethod
+    def load(cls, path: Path) -> Reference:
+        """Raises BadManifest for a file that holds something else."""
+        try:
+            with np.load(path) as stored:
+                return cls(**{name: stored[name] for name in cls.__dataclass_fields__})
+        except (OSError, ValueError, KeyError) as exc:
+            raise BadManifest(f"{path} is no reference of an export: {exc}") from exc
 
 
 def fixed_image() -> Image.Image:
@@ -50,29 +79,32 @@ def reference_of(
     causal: PreTrainedModel,
     tokenizer: PromptTokenizer,
     policy: ImagePolicy,
-    newline: F32,
+    newline: F32 | None,
 ) -> Reference:
     """Run the checkpoint itself in float32."""
     import torch
 
     tiles = tiling.prepare(fixed_image(), policy)
     before, after = tokenizer.encode(USER_TEXT)
+    embed = causal.get_input_embeddings()
     with torch.no_grad():
-        features = vision(torch.from_numpy(tiles.pixel_values))["image_features"].numpy()
-        embed = causal.get_input_embeddings()
-        spliced = tiling.splice_features(features, tiles, policy, newline)
-        prompt = np.concatenate(
-            [embed(torch.tensor(before)).numpy(), spliced, embed(torch.tensor(after)).numpy()]
+        # one at a time, as the runtime does: the activations of one tile bound the memory
+        features = np.concatenate(
+            [
+                vision(torch.from_numpy(tile)[None])["image_features"].numpy()
+                for tile in tiles.pixel_values
+            ]
         )
-    logits, greedy = greedy_tokens(causal, {"inputs_embeds": torch.from_numpy(prompt)[None]})
+        rows = [embed(torch.tensor(ids)).numpy() for ids in (before, after)]
+    spliced = tiling.splice_features(features, tiles, policy, newline)
+    prompt = torch.from_numpy(np.concatenate([rows[0], spliced, rows[1]]))
+    logits, greedy = greedy_tokens(causal, {"inputs_embeds": prompt[None]})
     return Reference(
-        tiles=tiles,
-        before=before,
-        after=after,
         features=features,
-        prompt=prompt,
+        before=rows[0],
+        after=rows[1],
         logits=logits,
-        greedy=greedy,
+        greedy=np.asarray(greedy, np.int64),
     )
 
 
@@ -85,7 +117,7 @@ def greedy_tokens(
     ids: list[int] = []
     first: F32 | None = None
     with torch.no_grad():
-        out = causal(**prompt, use_cache=True)
+        out = causal(**prompt, use_cache=True, logits_to_keep=1)
         while len(ids) < count:
             logits = out.logits[0, -1].float().numpy()
             first = logits if first is None else first

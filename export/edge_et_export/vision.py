@@ -1,7 +1,8 @@
-"""Vision tower and projector -> one ONNX graph, through optimum."""
+"""Vision tower and projector -> one ONNX graph a precision, through optimum."""
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,60 +10,29 @@ from typing import TYPE_CHECKING, Any
 from edge_et.errors import ExportError
 
 if TYPE_CHECKING:
-    from transformers import LlavaOnevisionForConditionalGeneration, PreTrainedModel
+    from transformers import PreTrainedModel
 
 OPSET = 18
-PRECISIONS = ("fp32", "int8")
 _ATOL = 1e-3
 
 
-def vision_module(model: LlavaOnevisionForConditionalGeneration) -> PreTrainedModel:
-    """Return pixel_values [T, 3, S, S] -> image_features [T, N, H] as one module.
+def export_vision(
+    module: PreTrainedModel, out: Path, precisions: tuple[str, ...]
+) -> dict[str, list[Path]]:
+    """Write `vision_encoder_<precision>.onnx` into `out` for each; return their files.
 
-    Features are the hidden states of `vision_feature_layer`, before the tower's last norm.
-    Source: transformers `LlavaOnevisionModel.get_image_features`.
+    The graph is traced once, in fp32, and validated by optimum; the others are made of it. Weights
+    above 2 GB lie in a file beside the graph.
     """
-    from torch import Tensor
-    from transformers import PreTrainedModel
-
-    config = model.config
-    layer, strategy = config.vision_feature_layer, config.vision_feature_select_strategy
-    if not isinstance(layer, int) or strategy not in ("full", "default"):
-        raise ExportError(f"vision_feature_layer {layer!r} with strategy {strategy!r} is unknown")
-
-    class VisionEncoder(PreTrainedModel):  # type: ignore[misc]
-        _supports_sdpa = True
-
-        def __init__(self) -> None:
-            super().__init__(config.vision_config)
-            self.tower = model.model.vision_tower
-            self.projector = model.model.multi_modal_projector
-
-        def forward(self, pixel_values: Tensor) -> dict[str, Tensor]:
-            hidden = self.tower(pixel_values, output_hidden_states=True).hidden_states[layer]
-            if strategy == "default":  # the first position is a class token
-                hidden = hidden[:, 1:]
-            return {"image_features": self.projector(hidden)}
-
-    return VisionEncoder().eval()
-
-
-def export_vision(module: PreTrainedModel, out: Path, precision: str) -> list[Path]:
-    """Write `vision_encoder_<precision>.onnx` into `out`; optimum validates the fp32 graph.
-
-    Returns the graph, and the file of its weights where they lie outside (above 2 GB).
-    """
-    if precision not in PRECISIONS:
-        raise ExportError(f"vision precision {precision!r} is none of {', '.join(PRECISIONS)}")
-    path = out / f"vision_encoder_{precision}.onnx"
-    if precision == "fp32":
-        _trace(module, path)
-    else:
-        with tempfile.TemporaryDirectory(prefix="edge-et-vision-", dir=out) as scratch:
-            float_path = Path(scratch) / "vision.onnx"
-            _trace(module, float_path)
-            _quantize(float_path, path)
-    return sorted(out.glob(f"{path.name}*"))
+    made = {}
+    with tempfile.TemporaryDirectory(prefix="edge-et-vision-", dir=out) as scratch:
+        traced = Path(scratch) / "vision.onnx"
+        _trace(module, traced)
+        for precision in precisions:
+            path = out / f"vision_encoder_{precision}.onnx"
+            _WRITERS[precision](traced, path)
+            made[precision] = sorted(out.glob(f"{path.name}*"))
+    return made
 
 
 def _trace(module: PreTrainedModel, path: Path) -> None:
@@ -92,9 +62,34 @@ def _trace(module: PreTrainedModel, path: Path) -> None:
         raise ExportError(f"the vision graph differs from the checkpoint: {exc}") from exc
 
 
+def _keep(source: Path, target: Path) -> None:
+    """fp32: the traced graph itself."""
+    import onnx
+
+    if source.with_name(source.name + "_data").exists():
+        # the graph names its data file, so both are written anew
+        onnx.save(
+            onnx.load(source),
+            target,
+            save_as_external_data=True,
+            location=target.name + "_data",
+        )
+    else:
+        shutil.copyfile(source, target)
+
+
+def _halve(source: Path, target: Path) -> None:
+    """fp16: weights, activations, input and output."""
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    model = convert_float_to_float16(onnx.load(source), keep_io_types=False)
+    onnx.save(model, target)
+
+
 def _quantize(source: Path, target: Path) -> None:
-    """Weights to int8 per channel, activations dynamically; MatMul only, for the patch
-    convolution is under 1 % of the work and loses most."""
+    """int8: weights per channel, activations dynamically; MatMul only, for the patch convolution
+    is under 1 % of the work and loses most."""
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.quant_utils import add_pre_process_metadata
@@ -111,3 +106,6 @@ def _quantize(source: Path, target: Path) -> None:
         per_channel=True,
         weight_type=QuantType.QInt8,
     )
+
+
+_WRITERS = {"fp32": _keep, "fp16": _halve, "int8": _quantize}

@@ -129,13 +129,70 @@ def test_bf16_is_equal_too(converter: Path, checkpoints: Any, tmp_path: Path, na
     assert_metadata_equal(pair, name)
 
 
+# llama.cpp keeps keys and values in float16: on these models its logits are off by up to 0.035.
+_TIE = 0.08
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_equal_to_transformers(checkpoints: Any, tmp_path: Path, name: str) -> None:
-    """In llama.cpp: the tokens of all texts (checked by the export), logits, 64 greedy tokens."""
+    """In llama.cpp: the tokens of all texts (checked by the export), the logits after every token
+    of prompt and answer, and 64 greedy tokens, save where transformers' own choice is a tie."""
     manifest = export(checkpoints(name), tmp_path / "r.gguf", type="f16")
-    (result,) = manifest.parity
-    assert result.relative_error < 3e-3
-    assert (result.greedy_tokens, result.greedy_agreement) == (64, 1.0)
     architecture = json.loads((checkpoints(name) / "config.json").read_text())["architectures"][0]
     assert manifest.family == architecture.removesuffix("ForCausalLM").lower()
     assert manifest.sampling == {"temperature": 0.7, "top_p": 0.9, "top_k": 40}
+    (result,) = manifest.parity
+    assert result.relative_error < 5e-3
+    assert result.greedy_tokens == 64
+
+    ids, reference = read_by_transformers(checkpoints(name), architecture)
+    ours = read_by_llama_cpp(tmp_path / "r.gguf", ids)
+    norms = np.linalg.norm(reference, axis=1)
+    assert (np.linalg.norm(ours - reference, axis=1) / norms).max() < 0.01
+    best, second = np.sort(reference, axis=1)[:, :-3:-1].T
+    clear = best - second > _TIE
+    assert (ours.argmax(1) == reference.argmax(1))[clear].all()
+    # What agrees with the greedy tokens goes on to the first tie at least.
+    greedy_clear = clear[-64:]
+    until = 64 if greedy_clear.all() else int(greedy_clear.argmin())
+    assert result.greedy_agreement is not None
+    assert result.greedy_agreement >= until / 64
+
+
+_FIRST = 8
+"""Tokens that are read at once; the others one by one."""
+
+
+def read_by_transformers(checkpoint: Path, architecture: str) -> tuple[list[int], Any]:
+    """Return prompt and greedy tokens but the last, and the logits after each from _FIRST on."""
+    import torch
+    import transformers
+
+    from edge_et_export.reasoner_check import PROMPT
+    from edge_et_export.reference import greedy_tokens
+
+    model = getattr(transformers, architecture).from_pretrained(checkpoint, dtype="float32").eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
+    turn = [{"role": "user", "content": PROMPT}]
+    prompt = list(tokenizer.apply_chat_template(turn, add_generation_prompt=True))
+    _, greedy = greedy_tokens(model, {"input_ids": torch.tensor([prompt])})
+    ids = prompt + greedy[:-1]
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([ids])).logits[0, _FIRST - 1 :]
+    return ids, logits.numpy()
+
+
+def read_by_llama_cpp(path: Path, ids: list[int]) -> Any:
+    from edge_et import llama
+    from edge_et.config import SamplingConfig
+
+    model = llama.Model(path, "cpu")
+    context = llama.Context(model, context_tokens=len(ids), threads=1)
+    context.start(ids[:_FIRST], SamplingConfig(), lambda: False)
+    logits = [context.logits()]
+    for token in ids[_FIRST:]:
+        context.feed([token])
+        logits.append(context.logits())
+    context.close()
+    model.close()
+    return np.stack(logits)

@@ -28,7 +28,7 @@ pytest.importorskip("onnxruntime_genai")
 
 TEXT = "Describe the image. Especially, pay attention to the red circle, 12 of them."
 SIZES = [(40, 90), (32, 32), (200, 120)]
-NEW_TOKENS = 32
+NEW_TOKENS = 64
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,13 @@ def twins(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Generator[Twins, None, None]:
     from edge_et_export.extractor import ExtractorOptions, export_extractor
+    from edge_et_export.precisions import PRESETS
 
     folder = tmp_path_factory.mktemp(request.param)
     checkpoint = make_extractor(folder / "checkpoint", request.param)
-    options = ExtractorOptions(vision="fp32", decoder="fp32", embeddings="fp32")
-    export_extractor(checkpoint, folder / "artifact", options)
+    export_extractor(
+        checkpoint, folder / "artifact", ExtractorOptions(precisions=PRESETS["reference"])
+    )
     extractor = Extractor.load(
         folder / "artifact", RuntimeConfig(device="cpu", threads=1, verify_hashes=True)
     )

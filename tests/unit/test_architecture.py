@@ -15,7 +15,12 @@ PACKAGES = {
     "edge_et_bench": ROOT / "benchmarks" / "edge_et_bench",
 }
 # Libraries that one module of the runtime may import, and who.
-ONLY = {"onnxruntime": "edge_et/ort.py", "llama_cpp": "edge_et/llama_library.py"}
+ONLY = {
+    "onnxruntime": "edge_et/ort.py",
+    "llama_cpp": "edge_et/llama_library.py",
+    "huggingface_hub": "edge_et/hub.py",
+    "requests": "edge_et/web.py",
+}
 NOT_IN_THE_RUNTIME = {"torch", "transformers", "optimum", "onnx", "gguf", "onnxruntime_genai"}
 
 
@@ -61,6 +66,14 @@ def test_each_engine_has_one_importer(path):
 def test_the_library_does_not_know_its_command_line(path):
     if "cli" not in path.parts:
         assert not any(name.startswith("edge_et.cli") for name in imported(path))
+
+
+NETWORK = {"edge_et.hub", "edge_et.web", "edge_et.wheels"}
+
+
+@pytest.mark.parametrize("path", files("edge_et"), ids=short)
+def test_the_store_alone_reaches_the_network(path):
+    assert not imported(path) & NETWORK or short(path) == "edge_et/store.py"
 
 
 @pytest.mark.parametrize("package", ["edge_et_export", "edge_et_tuning", "edge_et_bench"])
@@ -114,5 +127,5 @@ def test_no_module_of_the_library_prints_or_reads_the_environment():
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 assert node.func.id != "print", short(path)
             if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv"):
-                # the one place writes a switch that has no other form
-                assert short(path) == "edge_et/ort.py"
+                # two write a switch that has no other form, one hands it on to pip
+                assert short(path) in ("edge_et/ort.py", "edge_et/hub.py", "edge_et/wheels.py")

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from edge_et.errors import ExportError, ParityError
-from edge_et_export.checkpoint import architecture_of, image_policy_of, source_of, stop_ids_of
+from edge_et_export.checkpoint import architecture_of, source_of, stop_ids_of
+from edge_et_export.families.llava_onevision import image_policy_of
 from edge_et_export.parity import agreement, compare, gate
 from edge_et_export.reasoner import sampling_of
 from edge_et_export.staging import staged_folder

@@ -10,7 +10,6 @@ import pytest
 
 from edge_et.errors import ExportError
 from edge_et_export.vocabulary import read_vocabulary
-from edge_et_export.weights_policy import PICKLES, refuse_pickles
 from tests.tiny import QWEN2_SPLIT
 
 gguf = pytest.importorskip("gguf")
@@ -146,15 +145,3 @@ def test_models_that_are_refused(tmp_path):
         (tmp_path / "tokenizer.model").write_bytes(content)
         with pytest.raises(ExportError, match="no SentencePiece model"):
             read_vocabulary(tmp_path, 5)
-
-
-@pytest.mark.parametrize("suffix", PICKLES)
-def test_pickles(tmp_path, suffix):
-    (tmp_path / f"weights{suffix}").write_bytes(b"\x80\x04.")
-    with pytest.raises(ExportError, match=rf"weights\{suffix} is .* pickle"):
-        refuse_pickles(tmp_path)
-
-
-def test_a_folder_without_pickles_is_left_alone(tmp_path):
-    (tmp_path / "model.safetensors").write_bytes(b"")
-    refuse_pickles(tmp_path)

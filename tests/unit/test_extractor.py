@@ -10,17 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_et.config import RuntimeConfig, SamplingConfig
+from edge_et.config import Device, RuntimeConfig, SamplingConfig
 from edge_et.errors import (
     Cancelled,
     ChecksumMismatch,
     ContextOverflow,
     DeviceUnavailable,
     InputError,
-    LoadFailed,
     MissingArtifact,
 )
-from edge_et.extractor import ExtractionRun, Extractor, _device, _load_table, _pick
+from edge_et.extractor import ExtractionRun, Extractor, _device, _pick
 from edge_et.image import load_image
 from edge_et.manifest import (
     DecoderSpec,
@@ -102,6 +101,9 @@ def manifest(context_tokens: int = 100, parts: tuple[Part, ...] = ()) -> Extract
     )
 
 
+ROWS = np.repeat(np.arange(VOCABULARY, dtype=np.float32)[:, None], HIDDEN, axis=1)
+
+
 def make(
     script: list[int], *, context_tokens: int = 100, pause_s: float = 0
 ) -> tuple[Extractor, FakeVision, FakeDecoder]:
@@ -111,7 +113,9 @@ def make(
         tokenizer=FakeTokenizer(),  # type: ignore[arg-type]
         vision=vision,  # type: ignore[arg-type]
         decoder=decoder,  # type: ignore[arg-type]
-        embed_tokens=np.repeat(np.arange(VOCABULARY, dtype=np.float16)[:, None], HIDDEN, axis=1),
+        embed=np.repeat(
+            np.arange(VOCABULARY, dtype=np.float32)[:, None], HIDDEN, axis=1
+        ).__getitem__,
         image_newline=np.full(HIDDEN, -1, np.float32),
         device="cpu",
         threads=1,
@@ -244,6 +248,9 @@ def test_the_part_that_suits_the_device() -> None:
     assert _pick(both, "decoder", ".onnx", "cpu").path == "b.onnx"
     only = manifest(parts=(part("b.onnx", "int8"),))
     assert _pick(only, "decoder", ".onnx", "cuda").path == "b.onnx"
+    assert _pick(both, "decoder", ".onnx", "cpu", "fp16").path == "a.onnx"
+    with pytest.raises(MissingArtifact, match="no decoder in q4; it has fp16, int8"):
+        _pick(both, "decoder", ".onnx", "cpu", "q4")
 
 
 def test_cuda_needs_a_decoder_that_it_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,22 +262,12 @@ def test_cuda_needs_a_decoder_that_it_can_run(monkeypatch: pytest.MonkeyPatch) -
         part = Part(role="decoder", path="d.onnx", precision=precision, sha256="", size_bytes=0)
         return manifest(parts=(part,))
 
-    assert [_device(artifact("fp16"), d) for d in ("auto", "cuda", "cpu")] == [
-        "cuda",
-        "cuda",
-        "cpu",
-    ]
-    assert [_device(artifact("int8"), d) for d in ("auto", "cpu")] == ["cpu", "cpu"]
-    with pytest.raises(DeviceUnavailable, match="no fp16 decoder"):
-        _device(artifact("int8"), "cuda")
+    def used(precision: str, device: Device) -> str:
+        return _device(artifact(precision), RuntimeConfig(device=device))
 
-
-def test_tables_of_another_shape_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "table.npy"
-    np.save(path, np.zeros((4, 2), np.float16))
-    assert _load_table(path, (4, 2)).shape == (4, 2)
-    with pytest.raises(LoadFailed, match="expected floats"):
-        _load_table(path, (4, 3))
-    path.write_bytes(b"nothing")
-    with pytest.raises(LoadFailed, match="cannot be read"):
-        _load_table(path, (4, 2))
+    devices: tuple[Device, ...] = ("auto", "cuda", "cpu")
+    assert [used("fp16", d) for d in devices] == ["cuda", "cuda", "cpu"]
+    assert used("q4f16", "auto") == "cuda"
+    assert [used("int8", "auto"), used("int8", "cpu")] == ["cpu", "cpu"]
+    with pytest.raises(DeviceUnavailable, match="no decoder with fp16"):
+        used("int8", "cuda")

@@ -10,6 +10,7 @@ phrase of the question, as in the released data.
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from edge_et.answers import answer_form
@@ -23,8 +24,9 @@ _DIRECT_SHARE = 0.12
 _WHOLE_SHARE = 0.04
 # What is hardest to write down is practised more: asked evenly, patterns, the order from top to
 # bottom and nearest neighbours are each needed by one question in fifteen, and were learned last.
-_PRACTISED = {"fill": 2.0, "above_below": 3.0, "extreme": 1.5, "nearest": 4.0}
-_WEIGHTS = tuple(_PRACTISED.get(kind, 1.0) for kind in KINDS)
+EVERYTHING = {"fill": 2.0, "above_below": 3.0, "extreme": 1.5, "nearest": 4.0}
+HARDEST = {"fill": 2.0, "above_below": 5.0, "left_right": 2.0, "extreme": 1.5, "nearest": 20.0}
+"""How often a kind of question is asked, next to the others' 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,19 @@ def statement(scene: Scene, query: Query) -> str:
     raise ValueError(f"no statement for {query.kind}")
 
 
+def contradiction(scene: Scene, query: Query) -> str | None:
+    """Return the statement turned round: the other way about, of the same two objects.
+
+    None for questions that do not compare.
+    """
+    bare = replace(query, options=(), pick_one=True)
+    if bare.kind not in ("left_right", "above_below", "compare_size") or bare.other is None:
+        return None
+    right = solve(bare, full_view(scene, bare)).answer
+    wrong = bare.other.text() if right == bare.target.text() else bare.target.text()
+    return f"The {wrong} is {FARTHER.get(bare.direction, bare.direction)}."
+
+
 def description(scene: Scene, question: Question) -> str:
     """Return what the extractor should write for `question`: what it needs, and the statement."""
     text = write_view(described_view(scene, question))
@@ -86,15 +101,17 @@ def direct_prompt(question_text: str) -> str:
     return f"{question_text}\nAnswer with the {answer_form(question_text).value} only."
 
 
-def extraction_turn(scene: Scene, rng: random.Random) -> Turn:
-    """Return one training turn on `scene`.
+def extraction_turn(
+    scene: Scene, rng: random.Random, practised: Mapping[str, float] = EVERYTHING
+) -> Turn:
+    """Return one training turn on `scene`; `practised` weighs the kinds of question.
 
     Mostly a description under a focus phrase; some descriptions of the whole image; some direct
     answers (visual instruction tuning), so that asking the extractor alone is a fair comparison.
     """
     question = None
     if rng.random() >= _WHOLE_SHARE:
-        kind = rng.choices(KINDS, weights=_WEIGHTS)[0]
+        kind = rng.choices(KINDS, weights=[practised.get(k, 1.0) for k in KINDS])[0]
         question = sample_question(scene, rng, kind=kind) or sample_question(scene, rng)
     if question is None:
         return Turn(user_text=extraction_prompt(""), target=write_view(focused_view(scene, "")))

@@ -7,6 +7,7 @@ nothing, so phase 2 teaches it to write while the tower, already seeing, stays s
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor
 
 from edge_et.prompts import IMAGE_TOKEN, extractor_chat
-from edge_et_tuning.extraction_data import Turn, extraction_turn
+from edge_et_tuning.extraction_data import EVERYTHING, Turn, extraction_turn
 from edge_et_tuning.pool import Pool
 from edge_et_tuning.scenes import sample_scene
 from edge_et_tuning.tokenizer import IM_END
@@ -103,17 +104,23 @@ def extractor_loss(
     pool: Pool,
     *,
     batch_size: int,
+    phase: int,
     train_tower: bool,
+    practised: Mapping[str, float] = EVERYTHING,
 ) -> LossOf:
-    """Return the step function; with the tower, its patch labels stay a small part of the loss."""
-    phase = 3 if train_tower else 2
+    """Return the step function; with the tower, its patch labels stay a small part of the loss.
+
+    `phase` seeds the batches; `practised` weighs the kinds of question.
+    """
 
     def loss_of(step: int) -> dict[str, Tensor]:
         rng = np.random.default_rng((phase, step))
         indices = rng.integers(0, len(pool), batch_size)
         turns = [
             extraction_turn(
-                sample_scene(pool.first_seed + int(i)), random.Random(f"{phase}-{step}-{row}")
+                sample_scene(pool.first_seed + int(i)),
+                random.Random(f"{phase}-{step}-{row}"),
+                practised,
             )
             for row, i in enumerate(indices)
         ]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from edge_et.answers import answer_form
 from edge_et.prompts import reasoning_prompt
-from edge_et_tuning.extraction_data import statement
+from edge_et_tuning.extraction_data import contradiction, statement
 from edge_et_tuning.queries import KINDS, solve
 from edge_et_tuning.questions import Question, described_view, sample_question
 from edge_et_tuning.scenes import Scene
@@ -22,6 +22,7 @@ from edge_et_tuning.views import View, focused_view, write_view
 _LACKING_SHARE = 0.12
 _NO_STATEMENT_SHARE = 0.25
 _WRONG_STATEMENT_SHARE = 0.10
+_TURNED_STATEMENT_SHARE = 0.30
 _NO_THINK_SHARE = 0.05
 # Choices stand for seven kinds of question at once.
 _WEIGHTS = tuple(2.0 if kind == "choice" else 1.0 for kind in KINDS)
@@ -79,6 +80,10 @@ def _with_statement(
     draw = rng.random()
     if question.query.kind == "nearest" or draw < _NO_STATEMENT_SHARE:
         return text
+    # What an extractor gets wrong most: the list is right, its own conclusion is not.
+    turned = contradiction(scene, question.query)
+    if turned is not None and draw < _NO_STATEMENT_SHARE + _TURNED_STATEMENT_SHARE:
+        return f"{text} {turned}"
     if draw < _NO_STATEMENT_SHARE + _WRONG_STATEMENT_SHARE:
         stray = sample_question(other, rng, kind=question.kind)
         if stray is None or stray.query.kind == "nearest":

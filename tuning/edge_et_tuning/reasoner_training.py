@@ -49,6 +49,7 @@ def target_text(example: Exchange) -> str:
 
 
 _GROUP = 4
+_LENGTH_STEP = 16
 
 
 def reasoner_loss(
@@ -72,7 +73,9 @@ def reasoner_loss(
         pairs = group(number)[part * batch_size : (part + 1) * batch_size]
         prompts, targets = zip(*pairs, strict=True)
         rows = [p + t for p, t in zip(prompts, targets, strict=True)]
-        tokens = np.zeros((len(rows), max(map(len, rows))), np.int64)
+        # few different lengths: for each one the kernels are prepared anew, and kept
+        length = -(-max(map(len, rows)) // _LENGTH_STEP) * _LENGTH_STEP
+        tokens = np.zeros((len(rows), length), np.int64)
         wanted = np.zeros(tokens.shape, bool)
         for i, (row, prompt) in enumerate(zip(rows, prompts, strict=True)):
             tokens[i, : len(row)] = row

@@ -40,6 +40,7 @@ class Recipe:
     reasoner: Schedule
     projector: Schedule
     everything: Schedule
+    hardest: Schedule
     scenes: int
     corpus_scenes: int = 6000
     """Scenes whose texts the tokenizer is trained on."""
@@ -48,9 +49,10 @@ class Recipe:
 
 STARTER = Recipe(
     tower=Schedule(steps=1400, batch_size=48, peak_lr=3e-3),
-    reasoner=Schedule(steps=3200, batch_size=48, peak_lr=3e-3),
+    reasoner=Schedule(steps=1800, batch_size=48, peak_lr=3e-3),
     projector=Schedule(steps=240, batch_size=32, peak_lr=3e-3),
     everything=Schedule(steps=3800, batch_size=32, peak_lr=2e-3),
+    hardest=Schedule(steps=1700, batch_size=32, peak_lr=1.2e-3),
     scenes=90_000,
 )
 QUICK = Recipe(
@@ -58,6 +60,7 @@ QUICK = Recipe(
     reasoner=Schedule(steps=3, batch_size=4, peak_lr=1e-3),
     projector=Schedule(steps=3, batch_size=4, peak_lr=1e-3),
     everything=Schedule(steps=3, batch_size=4, peak_lr=1e-3),
+    hardest=Schedule(steps=3, batch_size=4, peak_lr=1e-3),
     scenes=500,
     corpus_scenes=300,
 )
@@ -143,7 +146,8 @@ def train_extractor(
     *,
     compiled: bool,
 ) -> None:
-    """Run the three phases in order; finished ones only load their weights."""
+    """Run the four phases in order; finished ones only load their weights."""
+    from edge_et_tuning.extraction_data import EVERYTHING, HARDEST
     from edge_et_tuning.extractor_training import extractor_loss
     from edge_et_tuning.pool import open_pool
     from edge_et_tuning.tower import PatchHeads, tower_loss
@@ -162,13 +166,15 @@ def train_extractor(
         tower_loss(tower, heads, pool, batch_size=recipe.tower.batch_size),
         recipe.tower,
     )
-    for name, schedule, train_tower in (
-        ("extractor-2-projector", recipe.projector, False),
-        ("extractor-3-everything", recipe.everything, True),
+    for phase, name, schedule, practised in (
+        (2, "projector", recipe.projector, EVERYTHING),
+        (3, "everything", recipe.everything, EVERYTHING),
+        (4, "hardest", recipe.hardest, HARDEST),
     ):
+        train_tower = name != "projector"
         tower.requires_grad_(train_tower)
         run_phase(
-            name,
+            f"extractor-{phase}-{name}",
             folder,
             {"extractor": extractor, "heads": heads},
             extractor_loss(
@@ -177,7 +183,9 @@ def train_extractor(
                 tokenizer,
                 pool,
                 batch_size=schedule.batch_size,
+                phase=phase,
                 train_tower=train_tower,
+                practised=practised,
             ),
             schedule,
         )

@@ -1,0 +1,139 @@
+"""The gate: an artifact's graphs, run as the runtime runs them, against its reference.
+
+The same comparison ends every export and is what `edge-et verify` does again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_et import decoding, ort, tiling
+from edge_et.embeddings import EmbeddingTable, load_vector
+from edge_et.extractor import FP16_ACTIVATIONS
+from edge_et.graphs import Decoder, VisionEncoder
+from edge_et.manifest import ExtractorManifest, Parity
+from edge_et.tokenization import PromptTokenizer
+from edge_et_export.parity import COARSER, agreement, compare, threads_for
+from edge_et_export.reference import USER_TEXT, Reference, fixed_image
+
+F32 = NDArray[np.float32]
+Embed = Callable[[Sequence[int]], F32]
+ROLES = ("vision_encoder", "decoder")
+
+
+def compare_extractor(
+    folder: Path, manifest: ExtractorManifest, reference: Reference
+) -> tuple[Parity, ...]:
+    """Return the parity of every graph that runs here, alone, and of each decoder end to end.
+
+    Raises ParityError for a shape or a value that no tolerance covers.
+    """
+    artifact = _Artifact(folder, manifest, ort.resolve_device("auto"))
+    tiles = tiling.prepare(fixed_image(), manifest.image)
+    newline = artifact.newline()
+    results: list[Parity] = []
+    features: dict[str, F32] = {}
+    for precision in artifact.precisions("vision_encoder"):
+        encoder = VisionEncoder(
+            artifact.session("vision_encoder", precision),
+            manifest.image,
+            manifest.decoder.hidden_size,
+        )
+        features[precision] = np.stack([encoder(tile) for tile in tiles.pixel_values])
+        results.append(
+            compare("vision_encoder", precision, features[precision], reference.features)
+        )
+    embed = artifact.embed()
+    before, after = PromptTokenizer(folder / "tokenizer.json").encode(USER_TEXT)
+    for precision in artifact.precisions("decoder"):
+        decoder = Decoder(artifact.session("decoder", precision), manifest.decoder)
+        exact = tiling.splice_features(reference.features, tiles, manifest.image, newline)
+        prompt = np.concatenate([reference.before, exact, reference.after])
+        logits, _ = _greedy(decoder, prompt, embed, 1)
+        results.append(compare("decoder", precision, logits, reference.logits))
+        eyes = partner(precision, list(features))
+        if eyes is None:
+            continue
+        ours = tiling.splice_features(features[eyes], tiles, manifest.image, newline)
+        prompt = np.concatenate([embed(before), ours, embed(after)])
+        logits, ids = _greedy(decoder, prompt, embed, len(reference.greedy))
+        coarser = max((precision, eyes), key=COARSER.index)
+        whole = compare("end_to_end", coarser, logits, reference.logits)
+        results.append(
+            replace(
+                whole,
+                top1=bool(logits.argmax() == reference.logits.argmax()),
+                greedy_agreement=agreement(ids, reference.greedy.tolist()),
+                greedy_tokens=len(reference.greedy),
+            )
+        )
+    return tuple(results)
+
+
+def not_compared(manifest: ExtractorManifest, results: Sequence[Parity]) -> list[str]:
+    """List the graphs (`decoder fp16`) that this machine could not run."""
+    done = {(r.part, r.precision) for r in results}
+    graphs = dict.fromkeys((p.role, p.precision) for p in manifest.parts if p.role in ROLES)
+    return [f"{role} {precision}" for role, precision in graphs if (role, precision) not in done]
+
+
+def partner(decoder: str, vision: Sequence[str]) -> str | None:
+    """Return the vision precision that runs before a decoder: fp16 ones belong together."""
+    fitting = [v for v in vision if (v in FP16_ACTIVATIONS) == (decoder in FP16_ACTIVATIONS)]
+    return next(iter(fitting or vision), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Artifact:
+    folder: Path
+    manifest: ExtractorManifest
+    device: ort.UsedDevice
+
+    def precisions(self, role: str) -> list[str]:
+        """Return those of `role` that this device can run, as listed."""
+        found = dict.fromkeys(p.precision for p in self.manifest.parts if p.role == role)
+        return [p for p in found if p not in FP16_ACTIVATIONS or self.device == "cuda"]
+
+    def session(self, role: str, precision: str) -> ort.Session:
+        part = next(
+            p
+            for p in self.manifest.parts
+            if (p.role, p.precision) == (role, precision) and p.path.endswith(".onnx")
+        )
+        device: ort.UsedDevice = self.device if precision in FP16_ACTIVATIONS else "cpu"
+        threads = threads_for(sum(p.size_bytes for p in self.manifest.parts))
+        return ort.Session(self.folder / part.path, device, threads)
+
+    def embed(self) -> EmbeddingTable:
+        spec = self.manifest.decoder
+        path = self.folder / self.manifest.part("embed_tokens").path
+        return EmbeddingTable(path, (spec.vocab_size, spec.hidden_size))
+
+    def newline(self) -> F32 | None:
+        paths = [p.path for p in self.manifest.parts if p.role == "image_newline"]
+        if not paths:
+            return None
+        return load_vector(self.folder / paths[0], self.manifest.decoder.hidden_size)
+
+
+def _greedy(decoder: Decoder, prompt: F32, embed: Embed, count: int) -> tuple[F32, list[int]]:
+    """Return the first logits [V] and `count` greedy ids after `prompt` [P, H]."""
+    step = decoder.start(len(prompt) + count)
+    logits = decoding.prefill(step, prompt, lambda: False)
+    first = logits.copy()
+    ids = decoding.generate(
+        step,
+        logits,
+        past_tokens=len(prompt),
+        budget_tokens=count,
+        embed=embed,
+        choose=lambda scores: int(scores.argmax()),
+        stop_ids=frozenset(),
+        cancelled=lambda: False,
+    )
+    return first, list(ids)
