@@ -19,7 +19,6 @@ from edge_et.errors import (
     Cancelled,
     InferenceFailed,
     LoadFailed,
-    MissingArtifact,
 )
 from edge_et.llama_library import (
     UsedDevice,
@@ -33,15 +32,13 @@ _BATCH_TOKENS = 512
 _CONTEXT_STEP_TOKENS = 256
 """llama.cpp rounds contexts up to this."""
 _ABORTED = 2
-_MAGIC = b"GGUF"
 
 
 class Model:
     """The weights and the vocabulary of one GGUF file."""
 
     def __init__(self, path: Path, device: UsedDevice) -> None:
-        """Raises MissingArtifact or LoadFailed."""
-        _check_magic(path)
+        """Raises LoadFailed. The caller has read the header: `edge_et.gguf_header`."""
         api = runtime()
         params = api.llama_model_default_params()
         params.n_gpu_layers = 0 if device == "cpu" else -1
@@ -245,24 +242,6 @@ def _sampler_chain(api: Any, sampling: SamplingConfig) -> Any:
         api.llama_sampler_chain_add(chain, api.llama_sampler_init_top_p(sampling.top_p, 1))
     api.llama_sampler_chain_add(chain, api.llama_sampler_init_dist(sampling.seed & 0xFFFFFFFF))
     return chain
-
-
-def _check_magic(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            magic = file.read(len(_MAGIC))
-    except FileNotFoundError as exc:
-        raise MissingArtifact(
-            f"there is no file {path}",
-            hint=f"make one: edge-et export reasoner CHECKPOINT_DIR --out {path}",
-        ) from exc
-    except OSError as exc:
-        raise LoadFailed(f"{path} cannot be read: {exc}") from exc
-    if magic != _MAGIC:
-        raise LoadFailed(
-            f"{path} is no GGUF file (it begins with {magic!r})",
-            hint=f"make one: edge-et export reasoner CHECKPOINT_DIR --out {path.stem}.gguf",
-        )
 
 
 __all__ = ["Context", "Model", "UsedDevice", "runtime"]

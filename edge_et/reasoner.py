@@ -12,6 +12,7 @@ from edge_et import llama, llama_library
 from edge_et.chat import CLOSE, CLOSING, OPEN, ChatTemplate, encode
 from edge_et.config import RuntimeConfig, SamplingConfig
 from edge_et.errors import InputError, LoadFailed
+from edge_et.gguf_header import read_header, require_chat
 from edge_et.manifest import FILE_NAME, ReasonerManifest, check_files, read_manifest
 from edge_et.thinking import Reasoned, plan_budgets, reason
 from edge_et.threads import usable_threads
@@ -78,6 +79,7 @@ class Reasoner:
             manifest = None
         if manifest is not None:
             check_files(folder, manifest, hashes=runtime.verify_hashes)
+        require_chat(read_header(path))
         model = llama.Model(path, llama_library.resolve_device(runtime.device))
         return cls(model, manifest=manifest, threads=runtime.threads or _threads_for(path))
 

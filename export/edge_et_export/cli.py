@@ -71,19 +71,36 @@ def extractor(
 
 @app.command()
 def reasoner(
-    checkpoint: Checkpoint,
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Checkpoint folder with safetensors, or a GGUF file.")
+    ],
     out: Annotated[Path, typer.Option(help="GGUF file to write.")],
-    type: Annotated[str, typer.Option(help="f16, q8_0 or q4_k_m.")] = "q4_k_m",
+    type: Annotated[
+        str | None,
+        typer.Option(help="f16, bf16, q8_0, q5_k_m, q4_k_m (default) or q4_0."),
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Text by which the quantizer weighs its errors (importance matrix)."),
+    ] = None,
     name: Name = None,
-    license: License = "unknown",
+    license: Annotated[
+        str | None, typer.Option(help="Licence of the weights, for the manifest.")
+    ] = None,
     allow_drift: Drift = False,
     force: Force = False,
 ) -> None:
-    """Export a Qwen3 reasoner to GGUF and compare it with its checkpoint."""
+    """Export a Qwen3, Qwen2, Llama, SmolLM3 or Gemma 3 reasoner to GGUF and compare it with its
+    checkpoint; or check a GGUF file and take it as it is."""
     from edge_et_export.reasoner import ReasonerOptions, export_reasoner
 
     options = ReasonerOptions(
-        type=type, name=name, license=license, allow_drift=allow_drift, force=force
+        type=type,
+        calibration=calibration,
+        name=name,
+        license=license,
+        allow_drift=allow_drift,
+        force=force,
     )
     _run(lambda: export_reasoner(checkpoint, out, options), out)
 

@@ -95,7 +95,13 @@ def test_metadata(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     assert meta["tokenizer.chat_template"] == template
 
 
-@pytest.mark.parametrize("kind", ["f16", "q8_0", "q4_k_m"])
+TYPES = {
+    "f16": "F16", "bf16": "BF16", "q8_0": "Q8_0", "q5_k_m": "Q5_K", "q4_k_m": "Q4_K",
+    "q4_0": "Q4_0",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", TYPES)
 def test_each_type(checkpoints: dict[str, Path], tmp_path: Path, kind: str) -> None:
     out = tmp_path / "r.gguf"
     manifest = export(checkpoints["wide"], out, type=kind)
@@ -105,11 +111,10 @@ def test_each_type(checkpoints: dict[str, Path], tmp_path: Path, kind: str) -> N
     assert manifest.sampling == {"temperature": 0.6, "top_p": 0.95, "top_k": 20}
     assert manifest.context_tokens == 1024
     (result,) = manifest.parity
-    assert (result.part, result.precision, result.greedy_tokens) == ("reasoner", kind, 32)
+    assert (result.part, result.precision, result.greedy_tokens) == ("reasoner", kind, 64)
     assert result.relative_error < result.tolerance
     weights = {t.name: t.tensor_type.name for t in gguf.GGUFReader(out).tensors}
-    expected = {"f16": "F16", "q8_0": "Q8_0", "q4_k_m": "Q4_K"}[kind]
-    assert weights["blk.0.attn_q.weight"] == expected
+    assert weights["blk.0.attn_q.weight"] == TYPES[kind]
     assert weights["blk.0.attn_norm.weight"] == "F32"
 
 
@@ -138,7 +143,8 @@ def test_other_tokens_than_transformers_fail_at_any_tolerance(
     from edge_et_export import vocabulary
 
     # GPT-2's cutter keeps runs of digits together, Qwen2's does not.
-    monkeypatch.setitem(vocabulary._NAMES, vocabulary._QWEN2, "gpt-2")
+    steps = (vocabulary._QWEN2, vocabulary._BYTES)
+    monkeypatch.setitem(vocabulary._NAMES, (steps, False), "gpt-2")
     with pytest.raises(ParityError, match=r"llama\.cpp reads"):
         export(checkpoints["tied"], tmp_path / "r.gguf", allow_drift=True)
     assert list(tmp_path.iterdir()) == []
@@ -155,7 +161,12 @@ def test_a_missing_chat_template_is_named(checkpoints: dict[str, Path], tmp_path
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("rope_scaling", {"rope_type": "yarn", "factor": 4.0}, "yarn"),
+        ("rope_scaling", {"rope_type": "dynamic", "factor": 4.0}, "'dynamic' is not supported"),
+        (
+            "rope_scaling",
+            {"rope_type": "yarn", "factor": 4.0, "attention_factor": 1.5},
+            "'yarn' with 'attention_factor'",
+        ),
         ("hidden_act", "gelu", "hidden_act"),
     ],
 )
@@ -167,6 +178,17 @@ def test_what_the_graph_would_compute_differently_is_refused(
     )
     with pytest.raises(ExportError, match=message):
         export(folder, tmp_path / "out" / "r.gguf")
+
+
+def test_a_pickle_is_refused_with_the_reason(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(checkpoints["tied"], folder)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(
+        ExportError, match=r"as a pickle \(pytorch_model\.bin\), which can run code"
+    ):
+        export(folder, tmp_path / "out" / "r.gguf")
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_tensors_are_accounted_for(checkpoints: dict[str, Path], tmp_path: Path) -> None:

@@ -226,7 +226,7 @@ def test_vocabulary_types_and_padding(tmp_path):
         ({"pre_tokenizer": {"type": "Whitespace"}}, "Whitespace"),
         ({"pre_tokenizer": None}, "pre-tokenizer None"),
         ({"normalizer": {"type": "Lowercase"}}, "Lowercase"),
-        ({"model": {"type": "Unigram", "vocab": []}}, "byte-level BPE"),
+        ({"model": {"type": "Unigram", "vocab": []}}, "type 'Unigram'; known is BPE"),
     ],
 )
 def test_tokenizers_that_llama_cpp_would_read_differently_are_refused(tmp_path, changes, named):
