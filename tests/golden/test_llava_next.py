@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from edge_et import tiling
-from edge_et.config import RuntimeConfig, SamplingConfig
+from edge_et.config import ImageLimits, RuntimeConfig, SamplingConfig
 from edge_et.errors import ExportError
 from edge_et.extractor import Extractor
 from edge_et.image import load_image
@@ -91,7 +91,11 @@ def test_greedy_tokens_are_the_authors(twins: Twins, size: tuple[int, int]) -> N
             attention_mask=torch.ones(embeddings.shape[:2], dtype=torch.long),
         )[0].tolist()  # fmt: skip
     run = twins.extractor.stream(
-        load_image(image), TEXT, budget_tokens=NEW_TOKENS, sampling=SamplingConfig()
+        load_image(image),
+        TEXT,
+        budget_tokens=NEW_TOKENS,
+        sampling=SamplingConfig(),
+        limits=ImageLimits(max_tiles=99),
     )
     while True:
         try:
