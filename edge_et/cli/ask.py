@@ -33,6 +33,8 @@ def ask(
     max_image_tokens: o.MAX_IMAGE_TOKENS = None,
     seed: o.SEED = None,
     temperature: o.TEMPERATURE = None,
+    vision: o.VISION = None,
+    decoder: o.DECODER = None,
     device: o.DEVICE = "auto",
     threads: o.THREADS = None,
     as_json: o.JSON = False,
@@ -43,7 +45,7 @@ def ask(
 ) -> None:
     """Answer QUESTION about IMAGE: extraction and thinking on stderr, the answer on stdout."""
     form = o.output_format(as_json, as_jsonl)
-    runtime = o.runtime_config(device, threads)
+    runtime = o.runtime_config(device, threads, vision=vision, decoder=decoder)
     with failures(as_json=form != "text", debug=debug):
         import edge_et
 

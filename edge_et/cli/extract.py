@@ -28,6 +28,8 @@ def extract(
     extract_budget: o.EXTRACT_BUDGET = None,
     max_tiles: o.MAX_TILES = None,
     max_image_tokens: o.MAX_IMAGE_TOKENS = None,
+    vision: o.VISION = None,
+    decoder: o.DECODER = None,
     device: o.DEVICE = "auto",
     threads: o.THREADS = None,
     as_json: o.JSON = False,
@@ -37,7 +39,7 @@ def extract(
 ) -> None:
     """Write down what in IMAGE matters for QUESTION. `edge-et think --from -` takes it up."""
     form = o.output_format(as_json, as_jsonl)
-    runtime = o.runtime_config(device, threads)
+    runtime = o.runtime_config(device, threads, vision=vision, decoder=decoder)
     with failures(as_json=form != "text", debug=debug):
         import edge_et
 

@@ -29,6 +29,13 @@ REASONER = Annotated[
     ),
 ]
 DEVICE = Annotated[str, typer.Option(help="auto, cpu or cuda; cuda never falls back.")]
+VISION = Annotated[
+    str | None,
+    typer.Option(help="Precision of the vision encoder, where several lie in the extractor."),
+]
+DECODER = Annotated[
+    str | None, typer.Option(help="Precision of the extractor's decoder, likewise.")
+]
 THREADS = Annotated[int | None, typer.Option(help="CPU threads [default: all usable].")]
 THINK = Annotated[bool, typer.Option("--think/--no-think", help="Think before answering.")]
 THINK_BUDGET = Annotated[
@@ -74,7 +81,13 @@ def image_source(argument: str) -> Path | bytes:
     return path
 
 
-def runtime_config(device: str, threads: int | None) -> RuntimeConfig:
+def runtime_config(
+    device: str,
+    threads: int | None,
+    *,
+    vision: str | None = None,
+    decoder: str | None = None,
+) -> RuntimeConfig:
     from typing import cast
 
     from edge_et.config import Device, RuntimeConfig
@@ -83,7 +96,12 @@ def runtime_config(device: str, threads: int | None) -> RuntimeConfig:
         raise typer.BadParameter(f"{device!r} is none of auto, cpu, cuda", param_hint="--device")
     if threads is not None and threads < 1:
         raise typer.BadParameter("must be at least 1", param_hint="--threads")
-    return RuntimeConfig(device=cast(Device, device), threads=threads)
+    return RuntimeConfig(
+        device=cast(Device, device),
+        threads=threads,
+        vision_precision=vision,
+        decoder_precision=decoder,
+    )
 
 
 def generation_config(

@@ -58,6 +58,20 @@ def test_a_whole_artifact(artifact: Path) -> None:
     assert found["not_compared"] == ["vision_encoder fp16", "decoder q4f16"]
 
 
+def test_the_precision_asked_for_is_the_one_that_runs(artifact: Path) -> None:
+    texts = {}
+    for decoder in ("int8", "q4", "fp32"):
+        command = [*COMMAND[:-1], "extract", "examples/shapes.png", "--extractor", str(artifact)]
+        done = subprocess.run(
+            [*command, "--decoder", decoder, "--extract-budget", "24"],
+            capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2],
+        )  # fmt: skip
+        texts[decoder] = (done.returncode, done.stdout or done.stderr)
+    assert texts["int8"][1] != texts["q4"][1]
+    assert texts["fp32"][0] == 4
+    assert "no decoder in fp32; it has int8, q4, q4f16" in texts["fp32"][1]
+
+
 def test_torch_is_not_needed(artifact: Path) -> None:
     code = (
         "import sys; sys.modules['torch'] = sys.modules['transformers'] = None\n"
