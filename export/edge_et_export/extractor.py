@@ -62,12 +62,12 @@ class ExtractorOptions:
 def export_extractor(checkpoint: Path, out: Path, options: ExtractorOptions) -> ExtractorManifest:
     """Write the artifact of `checkpoint` to the folder `out` and return its manifest.
 
-    An artifact at `out` that is already what would be made is kept as it is. Raises ExportError
-    (unknown architecture or setting, tensors that do not fit, another target exists) and
+    An artifact at `out` that is already what would be made is kept, unless forced. Raises
+    ExportError (unknown architecture or setting, tensors that do not fit, another target exists) and
     ParityError; in either case nothing is left at `out`.
     """
     architecture_of(checkpoint)
-    if (kept := _already_there(checkpoint, out, options)) is not None:
+    if not options.force and (kept := _already_there(checkpoint, out, options)) is not None:
         log.info("%s is already this export", out)
         return kept
     with quiet(), staged_folder(out, force=options.force) as staged:
@@ -93,7 +93,7 @@ def _already_there(
         and found.precisions("vision_encoder") == wanted.vision
         and found.precisions("decoder") == wanted.decoder
         and found.precisions("embed_tokens") == (wanted.embeddings,)
-        and found.block_size in (options.block_size, found.block_size)
+        and options.block_size in (None, found.block_size)
         and found.made_with == versions()
         and all(r.relative_error <= r.tolerance for r in found.parity)
     )

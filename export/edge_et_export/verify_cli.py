@@ -29,9 +29,10 @@ def verify(
         if as_json:
             typer.echo(json.dumps(asdict(found)))
             return
-        typer.echo(f"{found.kind}: {found.files} files are whole", err=True)
+        typer.echo(f"{found.kind}: whole, files: {found.files}", err=True)
+        when = "" if found.kind == "extractor" else " (at its export: no reference is kept)"
         for result in found.parity:
-            typer.echo(report_line(result), err=True)
+            typer.echo(report_line(result) + when, err=True)
         for graph in found.not_compared:
             typer.echo(f"{graph}: not compared, this machine cannot run it", err=True)
         typer.echo(str(folder))

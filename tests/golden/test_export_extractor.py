@@ -261,6 +261,21 @@ def test_an_existing_target_needs_force(exported: Exported, tmp_path: Path) -> N
     read_manifest(target, ExtractorManifest)
 
 
+def test_what_is_right_already_is_kept_and_nothing_else(exported: Exported, tmp_path: Path) -> None:
+    """Another block size was once taken for the same artifact, and `force` made nothing anew."""
+    target = tmp_path / "out"
+    first = export(exported.checkpoint, target, vision="fp32", decoder="int8", block_size=32)
+    made_ns = (target / FILE_NAME).stat().st_mtime_ns
+    same = {"vision": "fp32", "decoder": "int8"}
+    assert export(exported.checkpoint, target, **same) == first
+    assert (target / FILE_NAME).stat().st_mtime_ns == made_ns
+    for other in ({**same, "block_size": 64}, {**same, "vision": "int8"}, {**same, "name": "b"}):
+        with pytest.raises(ExportError, match="exists already"):
+            export(exported.checkpoint, target, **other)
+    export(exported.checkpoint, target, **same, force=True)
+    assert (target / FILE_NAME).stat().st_mtime_ns > made_ns
+
+
 def test_a_killed_export_leaves_no_target(exported: Exported, tmp_path: Path) -> None:
     out = tmp_path / "artifact"
     process = subprocess.Popen(
