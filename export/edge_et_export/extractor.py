@@ -63,8 +63,8 @@ def export_extractor(checkpoint: Path, out: Path, options: ExtractorOptions) -> 
     """Write the artifact of `checkpoint` to the folder `out` and return its manifest.
 
     An artifact at `out` that is already what would be made is kept, unless forced. Raises
-    ExportError (unknown architecture or setting, tensors that do not fit, another target exists) and
-    ParityError; in either case nothing is left at `out`.
+    ExportError (unknown architecture or setting, tensors that do not fit, another target exists)
+    and ParityError; in either case nothing is left at `out`.
     """
     architecture_of(checkpoint)
     if not options.force and (kept := _already_there(checkpoint, out, options)) is not None:
