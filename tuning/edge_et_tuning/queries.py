@@ -7,6 +7,7 @@ whether the extraction held what was needed.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from edge_et_tuning.views import ORDINALS, Look, View, article
@@ -181,14 +182,35 @@ def _extreme(query: Query, view: View) -> Solution:
 
 
 def _nearest(query: Query, view: View) -> Solution:
-    wanted = query.target.text()
-    for name, neighbour in view.nearest:
-        if name == wanted:
-            return Solution(
-                steps=f"The description says that nearest to the {name} is the {neighbour}.",
-                answer=neighbour,
-            )
-    return _lacking(f"I look for what is nearest to the {wanted}.")
+    """Find the target, then measure from its place to each other one with a running best.
+
+    The square of the distance is what is compared: of two one-digit steps it is a small table.
+    """
+    step, place = _find(query.target, view)
+    if place is None:
+        return _lacking(step)
+    here = view.looks[place].place
+    if here is None:
+        return _lacking(f"{step} Where it lies is not given.")
+    said, best, least = [], None, math.inf
+    for i, look in enumerate(view.looks):
+        if i == place or look.place is None:
+            continue
+        down, across = abs(look.place[0] - here[0]), abs(look.place[1] - here[1])
+        square = down * down + across * across
+        if square < least:
+            best, least = i, square
+        assert best is not None
+        said.append(
+            f"{ORDINALS[i]} at {look.place[0]} {look.place[1]}, {down} and {across}, {square}, "
+            f"nearest {ORDINALS[best]} {least}"
+        )
+    step = f"{step} It lies at {here[0]} {here[1]}."
+    if best is None:
+        return _lacking(f"{step} It lies alone.")
+    answer = Look(shape=view.looks[best].shape, colour=view.looks[best].colour).text()
+    steps = f"{step} {'; '.join(said)}. So nearest is the {ORDINALS[best]}, the {answer}."
+    return Solution(steps=steps, answer=answer)
 
 
 def _compare_size(query: Query, view: View) -> Solution:

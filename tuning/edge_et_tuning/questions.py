@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from edge_et.focus import focus_phrase
 from edge_et_tuning.queries import FARTHER, KINDS, Query, Solution, solve
 from edge_et_tuning.scenes import COLOURS, FILLS, SHAPES, SIZES, Scene, SceneObject
-from edge_et_tuning.views import Look, View, asks_nearest, focused_view, look_of, nearest_to
+from edge_et_tuning.views import Look, View, focused_view, look_of, nearest_to, place_of
 
 _MIN_GAP = 0.07  # of the longer side
 _MIN_NEAREST_MARGIN = 1.3
@@ -37,35 +37,14 @@ class Question:
 def full_view(scene: Scene, query: Query) -> View:
     """Return the whole truth that `query` may need."""
     vertical = query.direction in ("above", "below")
-    view = focused_view(scene, "")
-    if vertical:
-        view = replace(view, axis="y", looks=_full_looks(scene))
-    near = nearest_statement(scene, query)
-    return replace(view, nearest=(near,) if near else ())
-
-
-def _full_looks(scene: Scene) -> tuple[Look, ...]:
-    return tuple(look_of(item) for item in sorted(scene.objects, key=lambda o: o.y_px))
-
-
-def nearest_statement(scene: Scene, query: Query) -> tuple[str, str] | None:
-    """Return the pair that a view says of a nearest question; None for other kinds."""
-    if query.kind != "nearest":
-        return None
-    item = next((o for o in scene.objects if query.target.matches(look_of(o))), None)
-    found = nearest_to(scene, item) if item else None
-    if found is None:
-        return None
-    neighbour = found[0]
-    return query.target.text(), Look(shape=neighbour.shape, colour=neighbour.colour).text()
+    items = sorted(scene.objects, key=lambda o: o.y_px if vertical else o.x_px)
+    looks = tuple(replace(look_of(item), place=place_of(scene, item)) for item in items)
+    return View(axis="y" if vertical else "x", looks=looks)
 
 
 def described_view(scene: Scene, question: Question) -> View:
     """Return what the description for `question` says: what its focus phrase asks for."""
-    focus = question.focus
-    view = focused_view(scene, focus)
-    near = nearest_statement(scene, question.query) if asks_nearest(focus) else None
-    return replace(view, nearest=(near,) if near else ())
+    return focused_view(scene, question.focus)
 
 
 def sample_question(scene: Scene, rng: random.Random, kind: str | None = None) -> Question | None:

@@ -9,6 +9,7 @@ statement that contradicts the list, so that the reasoner learns to work and not
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from edge_et.answers import answer_form
@@ -24,7 +25,9 @@ _NO_STATEMENT_SHARE = 0.25
 _WRONG_STATEMENT_SHARE = 0.10
 _NO_THINK_SHARE = 0.05
 # Choices stand for seven kinds of question at once.
-_WEIGHTS = tuple(2.0 if kind == "choice" else 1.0 for kind in KINDS)
+EVENLY = {"choice": 2.0}
+PLACES = {"choice": 3.0, "left_right": 2.0, "above_below": 2.0, "compare_size": 2.0, "nearest": 12.0}
+"""How often a kind of question is asked, next to the others' 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,14 +40,20 @@ class Exchange:
 
 
 def exchange(
-    scene: Scene, other: Scene, rng: random.Random, turned_share: float = 0.0
+    scene: Scene,
+    other: Scene,
+    rng: random.Random,
+    turned_share: float = 0.0,
+    practised: Mapping[str, float] = EVENLY,
 ) -> Exchange | None:
     """Return an example on `scene`; `other` lends statements that are wrong here, and
-    `turned_share` of the comparisons end in their own statement turned round.
+    `turned_share` of the comparisons end in their own statement turned round, and `practised`
+    weighs the kinds of question.
 
     None when the drawn kind of question cannot be asked of the scene.
     """
-    question = sample_question(scene, rng, kind=rng.choices(KINDS, weights=_WEIGHTS)[0])
+    kind = rng.choices(KINDS, weights=[practised.get(k, 1.0) for k in KINDS])[0]
+    question = sample_question(scene, rng, kind=kind)
     if question is None:
         return None
     view = described_view(scene, question)
@@ -73,7 +82,7 @@ def _lacking(view: View, question: Question, scene: Scene, rng: random.Random) -
     )
     if query.kind in ("count", "exists", "absent", "extreme", "compare_count"):
         kept = tuple(replace(look, size=None, fill=None) for look in view.looks)
-    return View(axis=view.axis, looks=kept or view.looks[:1], nearest=())
+    return View(axis=view.axis, looks=kept or view.looks[:1])
 
 
 def _with_statement(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor
 
-from edge_et_tuning.reasoner_data import Exchange, exchange
+from edge_et_tuning.reasoner_data import EVENLY, Exchange, exchange
 from edge_et_tuning.scenes import sample_scene
 from edge_et_tuning.tokenizer import IM_END
 from edge_et_tuning.training import LossOf, device
@@ -20,12 +21,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 
-def sample_exchange(seed: int, turned_share: float = 0.0) -> Exchange:
+def sample_exchange(
+    seed: int, turned_share: float = 0.0, practised: Mapping[str, float] = EVENLY
+) -> Exchange:
     """Return the example of `seed`; tries scenes until the drawn kind can be asked."""
     rng = random.Random(f"exchange-{seed}")
     while True:
         scene, other = (sample_scene(rng.randrange(2_000_000, 40_000_000)) for _ in range(2))
-        example = exchange(scene, other, rng, turned_share)
+        example = exchange(scene, other, rng, turned_share, practised)
         if example is not None:
             return example
 
@@ -59,6 +62,7 @@ def reasoner_loss(
     batch_size: int,
     first_seed: int = 0,
     turned_share: float = 0.0,
+    practised: Mapping[str, float] = EVENLY,
 ) -> LossOf:
     """Return the step function. Batches of like length come four at a time: less padding."""
 
@@ -66,7 +70,8 @@ def reasoner_loss(
     def group(number: int) -> list[tuple[list[int], list[int]]]:
         count = _GROUP * batch_size
         first = first_seed + number * count
-        examples = [sample_exchange(seed, turned_share) for seed in range(first, first + count)]
+        seeds = range(first, first + count)
+        examples = [sample_exchange(seed, turned_share, practised) for seed in seeds]
         prompts = tokenizer([prompt_text(tokenizer, e) for e in examples])["input_ids"]
         targets = tokenizer([target_text(e) for e in examples])["input_ids"]
         pairs = list(zip(prompts, targets, strict=True))

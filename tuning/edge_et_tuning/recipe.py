@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 
 FIRST_TRAINING_SEED = 1_000_000
 CORPUS_SEED = 50_000_000
-SECOND_SEED = 10_000_000
-"""Of the examples of the reasoner's second phase."""
+SECOND_SEED, THIRD_SEED = 10_000_000, 20_000_000
+"""Of the examples of the reasoner's later phases."""
 VOCAB_ROWS = 1024
 
 
@@ -45,6 +45,8 @@ class Recipe:
     everything: Schedule
     hardest: Schedule
     nearest: Schedule
+    places: Schedule
+    reasoner_places: Schedule
     scenes: int
     corpus_scenes: int = 6000
     """Scenes whose texts the tokenizer is trained on."""
@@ -59,6 +61,8 @@ STARTER = Recipe(
     everything=Schedule(steps=3800, batch_size=32, peak_lr=2e-3),
     hardest=Schedule(steps=1700, batch_size=32, peak_lr=1.2e-3),
     nearest=Schedule(steps=620, batch_size=32, peak_lr=8e-4),
+    places=Schedule(steps=2600, batch_size=32, peak_lr=1.5e-3),
+    reasoner_places=Schedule(steps=2400, batch_size=48, peak_lr=1.5e-3),
     scenes=90_000,
 )
 QUICK = Recipe(
@@ -69,6 +73,8 @@ QUICK = Recipe(
     everything=Schedule(steps=3, batch_size=4, peak_lr=1e-3),
     hardest=Schedule(steps=3, batch_size=4, peak_lr=1e-3),
     nearest=Schedule(steps=3, batch_size=4, peak_lr=1e-3),
+    places=Schedule(steps=3, batch_size=4, peak_lr=1e-3),
+    reasoner_places=Schedule(steps=3, batch_size=4, peak_lr=1e-3),
     scenes=500,
     corpus_scenes=300,
 )
@@ -133,13 +139,15 @@ def train_reasoner(
     *,
     compiled: bool,
 ) -> None:
+    from edge_et_tuning.reasoner_data import EVENLY, PLACES
     from edge_et_tuning.reasoner_training import reasoner_loss
     from edge_et_tuning.training import prepare, run_phase
 
     prepare(reasoner, blocks=reasoner.model, compiled=compiled)
-    for name, schedule, turned_share in (
-        ("1-traces", recipe.reasoner, 0.0),
-        ("2-turned", recipe.turned, 0.2),
+    for name, schedule, first_seed, turned_share, practised in (
+        ("1-traces", recipe.reasoner, 0, 0.0, EVENLY),
+        ("2-turned", recipe.turned, SECOND_SEED, 0.2, EVENLY),
+        ("3-places", recipe.reasoner_places, THIRD_SEED, 0.25, PLACES),
     ):
         run_phase(
             f"reasoner-{name}",
@@ -149,8 +157,9 @@ def train_reasoner(
                 reasoner,
                 tokenizer,
                 batch_size=schedule.batch_size,
-                first_seed=0 if name == "1-traces" else SECOND_SEED,
+                first_seed=first_seed,
                 turned_share=turned_share,
+                practised=practised,
             ),
             schedule,
         )
@@ -164,8 +173,8 @@ def train_extractor(
     *,
     compiled: bool,
 ) -> None:
-    """Run the five phases in order; finished ones only load their weights."""
-    from edge_et_tuning.extraction_data import EVERYTHING, HARDEST, NEAREST
+    """Run the six phases in order; finished ones only load their weights."""
+    from edge_et_tuning.extraction_data import EVERYTHING, HARDEST, NEAREST, PLACES
     from edge_et_tuning.extractor_training import extractor_loss
     from edge_et_tuning.pool import open_pool
     from edge_et_tuning.tower import PatchHeads, tower_loss
@@ -189,6 +198,7 @@ def train_extractor(
         (3, "everything", recipe.everything, EVERYTHING),
         (4, "hardest", recipe.hardest, HARDEST),
         (5, "nearest", recipe.nearest, NEAREST),
+        (6, "places", recipe.places, PLACES),
     ):
         train_tower = name != "projector"
         tower.requires_grad_(train_tower)

@@ -1,8 +1,7 @@
 """A view: what a description says of a scene. Written as text here, and read back from text.
 
 The list of objects is ordered along one axis, so that "left of" and "above" can be answered from
-it; sizes, fills and the nearest neighbour are said only when the focus asks for them. Reading a
-description back is how the evaluation tells whether the extraction lacked what was needed.
+it; sizes, fills and places are said only when the focus asks for them. Reading a description back is how the evaluation tells whether the extraction lacked what was needed.
 """
 
 from __future__ import annotations
@@ -37,6 +36,9 @@ class Look:
     colour: str | None = None
     size: str | None = None
     fill: str | None = None
+    place: tuple[float, float] | None = None
+    """Row and column of its centre on the square that the extractor sees, from 1 to 9 where said;
+    exact, and from 0.5 to 9.5, where it is the truth. Filters do not look at it."""
 
     def matches(self, other: Look) -> bool:
         return all(
@@ -65,8 +67,6 @@ class View:
     axis: str
     """`x` (left to right) or `y` (top to bottom): the order of `looks`."""
     looks: tuple[Look, ...]
-    nearest: tuple[tuple[str, str], ...] = ()
-    """Pairs (text of an object, text of the object nearest to it), as said."""
 
 
 def look_of(item: SceneObject) -> Look:
@@ -79,19 +79,34 @@ def focused_view(scene: Scene, focus: str) -> View:
     items = sorted(scene.objects, key=lambda o: o.y_px if axis == "y" else o.x_px)
     say_size = not focus or bool(_SIZE.search(focus))
     say_fill = not focus or bool(_FILL.search(focus))
+    say_place = bool(_NEAREST.search(focus))
     looks = tuple(
         replace(
             look_of(item),
             size=item.size if say_size else None,
             fill=item.fill if say_fill else None,
+            place=_rounded(place_of(scene, item)) if say_place else None,
         )
         for item in items
     )
     return View(axis=axis, looks=looks)
 
 
-def asks_nearest(focus: str) -> bool:
-    return bool(_NEAREST.search(focus))
+PLACES = 9
+"""Rows and columns that a place is said in: as many as the vision tower has patches a side."""
+
+
+def place_of(scene: Scene, item: SceneObject) -> tuple[float, float]:
+    """Return row and column of an object's centre, exact; the first row's middle is 1.0."""
+    side_px = max(scene.height_px, scene.width_px)
+    y = (item.y_px + (side_px - scene.height_px) / 2) / side_px
+    x = (item.x_px + (side_px - scene.width_px) / 2) / side_px
+    return y * PLACES + 0.5, x * PLACES + 0.5
+
+
+def _rounded(place: tuple[float, float]) -> tuple[float, float]:
+    row, column = (min(PLACES, max(1, round(value))) for value in place)
+    return row, column
 
 
 def nearest_to(scene: Scene, item: SceneObject) -> tuple[SceneObject, float] | None:
@@ -109,37 +124,44 @@ def nearest_to(scene: Scene, item: SceneObject) -> tuple[SceneObject, float] | N
 
 def write_view(view: View) -> str:
     """Return the description, e.g. `From left to right: first a red star, second …. In all 2
-    objects.`"""
+    objects.`; with places `first a red star at 3 5`, row before column."""
     listed = ", ".join(
-        f"{ordinal} {article(look.text())} {look.text()}"
+        f"{ordinal} {article(look.text())} {look.text()}{_at(look)}"
         for ordinal, look in zip(ORDINALS, view.looks, strict=False)
     )
     count = len(view.looks)
     noun = "object" if count == 1 else "objects"
-    said = [f"{AXES[view.axis]}: {listed}.", f"In all {count} {noun}."]
-    said += [f"Nearest to the {a} is the {b}." for a, b in view.nearest]
-    return " ".join(said)
+    return f"{AXES[view.axis]}: {listed}. In all {count} {noun}."
+
+
+def _at(look: Look) -> str:
+    return f" at {look.place[0]} {look.place[1]}" if look.place else ""
 
 
 def article(text: str) -> str:
     return "an" if text[0] in "aeiou" else "a"
 
 
-_ITEM = re.compile(rf"\b(?:{'|'.join(ORDINALS)}) an? ([a-z ]+?)(?=[,.])")
-_NEAR = re.compile(r"Nearest to the ([a-z ]+?) is the ([a-z ]+?)\.")
+_ITEM = re.compile(rf"\b(?:{'|'.join(ORDINALS)}) an? ([a-z ]+?)(?: at (\d) (\d))?(?=[,.])")
 
 
 def read_view(text: str) -> View:
     """Read a description back; what it does not say in our words is not in the view."""
     axis = "y" if AXES["y"].lower() in text.lower() else "x"
-    looks = tuple(_read_look(words) for words in _ITEM.findall(text))
-    return View(axis=axis, looks=looks, nearest=tuple(_NEAR.findall(text)))
+    looks = tuple(_read_look(*parts) for parts in _ITEM.findall(text))
+    return View(axis=axis, looks=looks)
 
 
-def _read_look(words: str) -> Look:
+def _read_look(words: str, row: str, column: str) -> Look:
     said = words.split()
 
     def pick(names: tuple[str, ...]) -> str | None:
         return next((word for word in said if word in names), None)
 
-    return Look(shape=pick(SHAPES), colour=pick(tuple(COLOURS)), size=pick(SIZES), fill=pick(FILLS))
+    return Look(
+        shape=pick(SHAPES),
+        colour=pick(tuple(COLOURS)),
+        size=pick(SIZES),
+        fill=pick(FILLS),
+        place=(int(row), int(column)) if row else None,
+    )
