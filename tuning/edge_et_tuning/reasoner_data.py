@@ -26,7 +26,8 @@ _WRONG_STATEMENT_SHARE = 0.10
 _NO_THINK_SHARE = 0.05
 # Choices stand for seven kinds of question at once.
 EVENLY = {"choice": 2.0}
-PLACES = {"choice": 3.0, "left_right": 2.0, "above_below": 2.0, "compare_size": 2.0, "nearest": 12.0}
+PLACES = {"choice": 3.0, "left_right": 2.0, "above_below": 2.0, "compare_size": 2.0,
+          "nearest": 12.0}  # fmt: skip
 """How often a kind of question is asked, next to the others' 1."""
 
 
