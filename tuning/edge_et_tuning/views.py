@@ -1,8 +1,8 @@
 """A view: what a description says of a scene. Written as text here, and read back from text.
 
 The list of objects is ordered along one axis, so that "left of" and "above" can be answered from
-it; sizes, fills and places are said only when the focus asks for them. Reading a description back is
-how the evaluation tells whether the extraction lacked what was needed.
+it; sizes, fills and places are said only when the focus asks for them. Reading a description back
+is how the evaluation tells whether the extraction lacked what was needed.
 """
 
 from __future__ import annotations
