@@ -26,8 +26,6 @@ class Verified:
     files: int
     parity: tuple[Parity, ...]
     """Measured now; of a reasoner, which keeps no reference, what its export measured."""
-    not_compared: tuple[str, ...] = ()
-    """Graphs that this machine cannot run."""
 
 
 def verify(folder: Path, *, allow_drift: bool = False) -> Verified:
@@ -37,7 +35,7 @@ def verify(folder: Path, *, allow_drift: bool = False) -> Verified:
     """
     if kind_of(folder) == "reasoner":
         return _verify_reasoner(folder)
-    from edge_et_export.gate import compare_extractor, not_compared
+    from edge_et_export.gate import compare_extractor
     from edge_et_export.parity import gate
     from edge_et_export.reference import Reference
 
@@ -52,12 +50,7 @@ def verify(folder: Path, *, allow_drift: bool = False) -> Verified:
     with quiet():
         parity = compare_extractor(folder, manifest, Reference.load(folder / found[0].path))
     gate(parity, allow_drift=allow_drift)
-    return Verified(
-        kind="extractor",
-        files=len(manifest.parts),
-        parity=parity,
-        not_compared=tuple(not_compared(manifest, parity)),
-    )
+    return Verified(kind="extractor", files=len(manifest.parts), parity=parity)
 
 
 def _verify_reasoner(folder: Path) -> Verified:

@@ -33,6 +33,4 @@ def verify(
         when = "" if found.kind == "extractor" else " (at its export: no reference is kept)"
         for result in found.parity:
             typer.echo(report_line(result) + when, err=True)
-        for graph in found.not_compared:
-            typer.echo(f"{graph}: not compared, this machine cannot run it", err=True)
         typer.echo(str(folder))

@@ -51,11 +51,15 @@ def test_a_whole_artifact(artifact: Path) -> None:
     stored = json.loads((artifact / "edge_et.json").read_text())["parity"]
     measured = {(r["part"], r["precision"]): r for r in found["parity"]}
     assert set(measured) == {(r["part"], r["precision"]) for r in stored}
-    assert {("vision_encoder", "int8"), ("decoder", "int8"), ("decoder", "q4")} <= set(measured)
+    assert set(measured) == {
+        *(("vision_encoder", p) for p in ("int8", "fp16")),
+        *((part, p) for part in ("decoder", "end_to_end") for p in ("int8", "q4", "q4f16")),
+    }
     for result in stored:
         again = measured[result["part"], result["precision"]]
         assert again["relative_error"] == pytest.approx(result["relative_error"], rel=1e-3)
-    assert found["not_compared"] == ["vision_encoder fp16", "decoder q4f16"]
+    half = measured["vision_encoder", "fp16"]["relative_error"]
+    assert 0 < half < measured["vision_encoder", "int8"]["relative_error"]
 
 
 def test_the_precision_asked_for_is_the_one_that_runs(artifact: Path) -> None:
@@ -82,7 +86,7 @@ def test_torch_is_not_needed(artifact: Path) -> None:
         [sys.executable, "-c", code, str(artifact)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) == 5  # one vision encoder, two decoders, each alone and end to end
+    assert int(done.stdout) == 8  # two vision encoders; three decoders, each alone and end to end
 
 
 def test_a_flipped_byte_and_a_truncated_file(copy: Path) -> None:
