@@ -224,12 +224,13 @@ def _compare_size(query: Query, view: View) -> Solution:
         if size is None:
             return _lacking(f"{step} Its size is not given.")
         sizes.append(size)
-        steps.append(f"{step} Its size is {size}.")
+        steps.append(f"{step} The {name.text()} is {size}.")
     if sizes[0] == sizes[1]:
         return _lacking(" ".join(steps))
     wanted = "large" if query.direction == "larger" else "small"
     winner = names[sizes.index(wanted)].text()
-    said = f"{' '.join(steps)} So the {winner} is {query.direction}."
+    # name beside size, then the size that is asked for: said at once, it named the wrong one of two
+    said = f"{' '.join(steps)} The {query.direction} one is {wanted}: the {winner}."
     if query.pick_one:
         return Solution(steps=said, answer=winner)
     return Solution(steps=said, answer="yes" if winner == query.target.text() else "no")

@@ -28,6 +28,7 @@ _NO_THINK_SHARE = 0.05
 EVENLY = {"choice": 2.0}
 PLACES = {"choice": 3.0, "left_right": 2.0, "above_below": 2.0, "compare_size": 2.0,
           "nearest": 12.0}  # fmt: skip
+SIZES = {"choice": 3.0, "left_right": 2.0, "above_below": 3.0, "compare_size": 8.0, "nearest": 6.0}
 """How often a kind of question is asked, next to the others' 1."""
 
 

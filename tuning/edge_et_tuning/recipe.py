@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 FIRST_TRAINING_SEED = 1_000_000
 CORPUS_SEED = 50_000_000
-SECOND_SEED, THIRD_SEED = 10_000_000, 20_000_000
+SECOND_SEED, THIRD_SEED, FOURTH_SEED = 10_000_000, 20_000_000, 30_000_000
 """Of the examples of the reasoner's later phases."""
 VOCAB_ROWS = 1024
 
@@ -47,6 +47,7 @@ class Recipe:
     nearest: Schedule
     places: Schedule
     reasoner_places: Schedule
+    sizes: Schedule
     scenes: int
     corpus_scenes: int = 6000
     """Scenes whose texts the tokenizer is trained on."""
@@ -63,6 +64,7 @@ STARTER = Recipe(
     nearest=Schedule(steps=620, batch_size=32, peak_lr=8e-4),
     places=Schedule(steps=2600, batch_size=32, peak_lr=1.5e-3),
     reasoner_places=Schedule(steps=2400, batch_size=48, peak_lr=1.5e-3),
+    sizes=Schedule(steps=640, batch_size=48, peak_lr=8e-4),
     scenes=90_000,
 )
 QUICK = Recipe(
@@ -75,6 +77,7 @@ QUICK = Recipe(
     nearest=Schedule(steps=3, batch_size=4, peak_lr=1e-3),
     places=Schedule(steps=3, batch_size=4, peak_lr=1e-3),
     reasoner_places=Schedule(steps=3, batch_size=4, peak_lr=1e-3),
+    sizes=Schedule(steps=3, batch_size=4, peak_lr=1e-3),
     scenes=500,
     corpus_scenes=300,
 )
@@ -139,7 +142,7 @@ def train_reasoner(
     *,
     compiled: bool,
 ) -> None:
-    from edge_et_tuning.reasoner_data import EVENLY, PLACES
+    from edge_et_tuning.reasoner_data import EVENLY, PLACES, SIZES
     from edge_et_tuning.reasoner_training import reasoner_loss
     from edge_et_tuning.training import prepare, run_phase
 
@@ -148,6 +151,7 @@ def train_reasoner(
         ("1-traces", recipe.reasoner, 0, 0.0, EVENLY),
         ("2-turned", recipe.turned, SECOND_SEED, 0.2, EVENLY),
         ("3-places", recipe.reasoner_places, THIRD_SEED, 0.25, PLACES),
+        ("4-sizes", recipe.sizes, FOURTH_SEED, 0.2, SIZES),
     ):
         run_phase(
             f"reasoner-{name}",
