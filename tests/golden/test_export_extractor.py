@@ -286,7 +286,7 @@ def test_a_killed_export_leaves_no_target(exported: Exported, tmp_path: Path) ->
     try:
         # Killed while the artifact is being written: some of its files are there already.
         deadline_s = time.monotonic() + 120
-        while not list(tmp_path.glob(".*/*.npy")):
+        while not list(tmp_path.glob(".*/new/*.npy")):
             assert process.poll() is None, "the export ended before it wrote anything"
             assert time.monotonic() < deadline_s
             time.sleep(0.02)
