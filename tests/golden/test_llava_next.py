@@ -155,6 +155,15 @@ def _tensor(edit: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
     return change
 
 
+def _truncated(folder: Path) -> None:
+    path = sorted(folder.glob("*.safetensors"))[0]
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _twice(folder: Path) -> None:
+    safetensors.save_file({"model.image_newline": torch.ones(64)}, folder / "more.safetensors")
+
+
 def _pickled(folder: Path) -> None:
     for path in folder.glob("*.safetensors"):
         path.rename(path.with_suffix(".bin"))
@@ -182,6 +191,13 @@ def _pickled(folder: Path) -> None:
             _tensor(lambda w: w.update({"model.image_newline": torch.ones(65)})),
             r"image_newline .* is not of shape \[64\]",
         ),
+        (_setting("image_grid_pinpoints", 5), "image_grid_pinpoints 5 is no list"),
+        (_setting("image_grid_pinpoints", [[33, 64]]), "grid pinpoint 64 x 33 is no multiple"),
+        (_setting("hidden_size", "64"), "missing or not understood: TypeError"),
+        (_setting("hidden_act", "nothing"), "missing or not understood: KeyError"),
+        (_setting("architectures", 5), "is a none"),
+        (_truncated, "damaged or not all there"),
+        (_twice, "image_newline in more than one file"),
         (_pickled, "as a pickle"),
     ],
 )
