@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edge_et.errors import BadManifest, ExportError
 from edge_et.manifest import ImagePolicy, TemplateName
-from edge_et_export.checkpoint import architecture_of
+from edge_et_export.checkpoint import architecture_of, weight_files
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -61,6 +61,7 @@ def open_extractor(folder: Path) -> ExtractorCheckpoint:
     if architecture not in _MODULES:
         known = ", ".join(_MODULES)
         raise ExportError(f"{folder} is a {architecture}; extractors are one of {known}")
+    weight_files(folder)  # a pickle or half a file needs no torch to be seen
     module = importlib.import_module(f"edge_et_export.families.{_MODULES[architecture]}")
     try:
         return cast(_Family, module).open_checkpoint(folder)
