@@ -51,6 +51,8 @@ class ExtractorVariant:
     layers: int = 2
     pinpoints: tuple[tuple[int, int], ...] = ()
     max_tiles: int = 9
+    shard_size: str = "1GB"
+    """Of the safetensors files, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +85,16 @@ EXTRACTOR_VARIANTS: dict[str, ExtractorVariant] = {
     "anyres_untied": ExtractorVariant(
         policy="anyres", tied=False, head_dim=32, pinpoints=((32, 64), (64, 32), (64, 64), (32, 96))
     ),
-    # a square grid up to 4 x 4 tiles with a limit of 4: features get shrunk
+    # a square grid up to 4 x 4 tiles with a limit of 4: features get shrunk; files with an index
     "anyres_shrunk": ExtractorVariant(
-        policy="anyres", hidden=96, head_dim=32, kv_heads=1, layers=3, pinpoints=_GRID, max_tiles=4
+        policy="anyres",
+        hidden=96,
+        head_dim=32,
+        kv_heads=1,
+        layers=3,
+        pinpoints=_GRID,
+        max_tiles=4,
+        shard_size="400KB",
     ),
     # the text family of the original LLaVA-OneVision, with biases on q, k and v
     "single_qwen2": ExtractorVariant(text="qwen2", tied=False),
@@ -219,7 +228,7 @@ def make_extractor(folder: Path, variant: str = "single_tied", *, seed: int = 0)
         torch.manual_seed(seed)
         model = LlavaOnevisionForConditionalGeneration(config)
         _randomise(model)
-    _save(model, folder, tokenizer)
+    _save(model, folder, tokenizer, shard_size=v.shard_size)
     # The image processor and a plain processor_config.json: the processor class itself wants a
     # video processor, and that wants torchvision.
     LlavaOnevisionImageProcessor(
@@ -350,9 +359,9 @@ def _randomise(model: Any) -> None:
                 parameter.copy_(torch.randn_like(parameter) / fan_in**0.5)
 
 
-def _save(model: Any, folder: Path, tokenizer: Any) -> None:
+def _save(model: Any, folder: Path, tokenizer: Any, *, shard_size: str = "1GB") -> None:
     ids = tokenizer.convert_tokens_to_ids
-    model.save_pretrained(folder, safe_serialization=True)
+    model.save_pretrained(folder, safe_serialization=True, max_shard_size=shard_size)
     tokenizer.save_pretrained(folder)
     generation = {
         "do_sample": True,

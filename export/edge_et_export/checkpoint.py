@@ -41,15 +41,25 @@ def architecture_of(folder: Path) -> str:
     """Return the class name that `config.json` names."""
     if not folder.is_dir():
         raise ExportError(f"{folder} is not a checkpoint folder")
-    names = read_json(folder / "config.json").get("architectures") or ["none"]
-    return str(names[0])
+    names = read_json(folder / "config.json").get("architectures")
+    return str(names[0]) if isinstance(names, list) and names else "none"
+
+
+def section(config: dict[str, Any], name: str, folder: Path) -> dict[str, Any]:
+    """Return a part of config.json that transformers would fill with another model's sizes."""
+    part = config.get(name)
+    if not isinstance(part, dict):
+        raise ExportError(f"{folder / 'config.json'} has no {name}, so the model's size is unknown")
+    return part
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """List the safetensors files of a checkpoint, sharded or not. Pickles are refused: loading
-    one can run anything that its maker put in."""
+    """List the safetensors files of a checkpoint, sharded or not, each whole. Pickles are refused:
+    loading one can run anything that its maker put in."""
     weights = sorted(folder.glob("*.safetensors"))
     if weights:
+        for path in weights:
+            _check_whole(path)
         return weights
     pickles = sorted(p.name for kind in ("*.bin", "*.pt", "*.pth") for p in folder.glob(kind))
     if pickles:
@@ -58,6 +68,19 @@ def weight_files(folder: Path) -> list[Path]:
             hint="save it as safetensors: model.save_pretrained(folder, safe_serialization=True)",
         )
     raise ExportError(f"{folder} holds no safetensors file")
+
+
+def _check_whole(path: Path) -> None:
+    """Read the header, which says how long the file is."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np"):
+            pass
+    except (SafetensorError, OSError) as exc:
+        raise ExportError(
+            f"{path} is damaged or not all there: {exc}", hint="copy or download it again"
+        ) from exc
 
 
 def load_strictly(folder: Path, model_class: Any) -> PreTrainedModel:
@@ -72,7 +95,7 @@ def load_strictly(folder: Path, model_class: Any) -> PreTrainedModel:
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as exc:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as exc:
         raise ExportError(f"{folder} cannot be loaded as {model_class.__name__}: {exc}") from exc
     for name in sorted(found["mismatched_keys"]):
         wanted = list(model.state_dict()[name].shape)

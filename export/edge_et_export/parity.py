@@ -80,8 +80,9 @@ def report_line(result: Parity) -> str:
     )
     if result.top1 is not None:
         line += f", first token {'the same' if result.top1 else 'ANOTHER'}"
-    if result.greedy_agreement is not None:
-        line += f", greedy {result.greedy_agreement:.0%} of {result.greedy_tokens}"
+    if result.greedy_agreement is not None and result.greedy_tokens is not None:
+        same = round(result.greedy_agreement * result.greedy_tokens)
+        line += f", greedy {same} of {result.greedy_tokens}"
     return line
 
 

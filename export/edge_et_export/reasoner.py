@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +26,7 @@ from edge_et_export.checkpoint import (
 )
 from edge_et_export.environment import quiet
 from edge_et_export.quantizer import PLAIN, TYPES
+from edge_et_export.workplace import workplace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -66,9 +66,7 @@ def export_reasoner(checkpoint: Path, out: Path, options: ReasonerOptions) -> Re
     if not is_gguf:
         _check_request(checkpoint, options)
     _check_target(out, force=options.force)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with quiet(), tempfile.TemporaryDirectory(prefix=f".{out.stem}-", dir=out.parent) as scratch:
-        staged = Path(scratch)
+    with quiet(), workplace(out) as staged:
         if is_gguf:
             from edge_et_export.adoption import adopt
 

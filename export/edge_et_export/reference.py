@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_et import tiling
-from edge_et.errors import BadManifest
+from edge_et.errors import BadManifest, ExportError
 from edge_et.layout import lay_out
 from edge_et.prompts import extraction_prompt
 
@@ -80,7 +80,7 @@ def reference_of(
     policy: ImagePolicy,
     newline: F32 | None,
 ) -> Reference:
-    """Run the checkpoint itself in float32."""
+    """Run the checkpoint itself in float32. Raises ExportError when it computes no numbers."""
     import torch
 
     tiles = tiling.prepare(fixed_image(), policy)
@@ -98,6 +98,11 @@ def reference_of(
     spliced = tiling.splice_features(features, tiles, policy, newline)
     prompt = torch.from_numpy(layout.assemble(text, spliced))
     logits, greedy = greedy_tokens(causal, {"inputs_embeds": prompt[None]})
+    if not (np.isfinite(features).all() and np.isfinite(logits).all()):
+        raise ExportError(
+            "the checkpoint itself computes values that are not finite",
+            hint="its weights are damaged, or overflowed in training",
+        )
     return Reference(
         features=features,
         text=text,

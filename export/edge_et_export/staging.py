@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from edge_et.errors import ExportError
+from edge_et_export.workplace import OLD, workplace
 
 
 @contextlib.contextmanager
@@ -18,19 +17,19 @@ def staged_folder(target: Path, *, force: bool) -> Iterator[Path]:
     Raises ExportError when the target exists and `force` is not given; it is replaced only once
     the new one is whole.
     """
-    if target.exists() and not force:
-        raise ExportError(f"{target} exists already", hint="choose another --out, or add --force")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staged = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
+    with workplace(target) as folder:
+        if target.exists() and not force:
+            raise ExportError(
+                f"{target} exists already", hint="choose another --out, or add --force"
+            )
+        staged = folder / "new"
+        staged.mkdir()
         yield staged
-        staged.chmod(0o755)
         if target.exists():
-            old = staged.with_name(staged.name + "-old")
-            target.rename(old)
+            target.rename(folder / OLD)
+        try:
             staged.rename(target)
-            shutil.rmtree(old)
-        else:
-            staged.rename(target)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                (folder / OLD).rename(target)
+            raise

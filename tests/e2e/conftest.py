@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from tests.e2e.exports import FAMILIES, Exported
 from tests.e2e.starter import ROOT, SCRIPT, Run, read_examples
 
 
@@ -36,6 +39,29 @@ def edge_et() -> Run:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory, edge_et: Run) -> Callable[[str], Exported]:
+    """Return a function that exports a family's checkpoint by the command, once a session."""
+    pytest.importorskip("torch")
+    pytest.importorskip("onnxruntime_genai")
+
+    @functools.cache
+    def export(family: str) -> Exported:
+        folder = tmp_path_factory.mktemp(family)
+        checkpoint, out = folder / "checkpoint", folder / "artifact"
+        FAMILIES[family].make(checkpoint)
+        options = FAMILIES[family].options
+        command = ("export", "extractor", str(checkpoint), "--out", str(out), *options)
+        done = edge_et(*command)
+        assert (done.returncode, done.stdout.strip()) == (0, str(out)), done.stderr
+        return Exported(
+            checkpoint=checkpoint, folder=out, command=command,
+            stdout=done.stdout, stderr=done.stderr,
+        )  # fmt: skip
+
+    return export
 
 
 @pytest.fixture(scope="session")

@@ -1,37 +1,24 @@
-"""From a SmolVLM checkpoint to an answer, by commands alone; and its image budget."""
+"""The image budget of SmolVLM, whose tiles each take marks of text."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.e2e.starter import ROOT, Run
-from tests.tiny import make_smolvlm
+from tests.e2e.exports import REASONER, Exported
+from tests.e2e.starter import Run
 
-pytest.importorskip("torch")
-pytest.importorskip("onnxruntime_genai")
-
-REASONER = str(ROOT / "edge_et" / "models" / "starter" / "reasoner" / "reasoner.gguf")
 ASK = ("ask", "examples/shapes.png", "How many red circles are there?", "--json")
 SHORT = ("--extract-budget", "4", "--think-budget", "8", "--answer-budget", "8")
 
 
-@pytest.fixture(scope="module")
-def artifact(tmp_path_factory: pytest.TempPathFactory, edge_et: Run) -> Path:
-    folder = tmp_path_factory.mktemp("smolvlm")
-    checkpoint = make_smolvlm(folder / "checkpoint", "idefics3_untied")
-    out = folder / "artifact"
-    done = edge_et("export", "extractor", str(checkpoint), "--out", str(out), "--preset", "cpu")
-    assert (done.returncode, done.stdout.strip()) == (0, str(out)), done.stderr
-    assert "end_to_end int8" in done.stderr
-    return out
-
-
 @pytest.fixture
-def ask(artifact: Path, edge_et: Run) -> Any:
+def ask(exported: Callable[[str], Exported], edge_et: Run) -> Any:
+    artifact = exported("smolvlm").folder
+
     def run(*limits: str) -> Any:
         return edge_et(*ASK, *SHORT, "--extractor", str(artifact), "--reasoner", REASONER, *limits)
 

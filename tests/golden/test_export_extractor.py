@@ -6,6 +6,7 @@ every variant; here are the quantized graphs, the files, and the failures.
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -221,6 +222,50 @@ def test_every_tensor_is_accounted_for(
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint"]
 
 
+def poison(weights: dict[str, Any]) -> None:
+    weights[next(n for n in weights if n.endswith("q_proj.weight"))][0, 0] = torch.nan
+
+
+def truncate(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def test_weights_that_are_no_numbers_and_half_a_file(exported: Exported, tmp_path: Path) -> None:
+    checkpoint = with_tensors(exported, tmp_path / "checkpoint", poison)
+    with pytest.raises(ExportError, match="itself computes values that are not finite"):
+        export(checkpoint, tmp_path / "out")
+    truncate(checkpoint)
+    with pytest.raises(ExportError, match=r"model\.safetensors is damaged or not all there"):
+        export(checkpoint, tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint"]
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "value", "message"),
+    [
+        ("vision_config", "patch_size", None, r"not understood: KeyError\('patch_size'\)"),
+        ("text_config", "hidden_size", "64", "cannot be loaded as LlavaOnevision"),
+        (None, "vision_feature_layer", 77, "vision_feature_layer is 77; the tower has 3 layers"),
+    ],
+)
+def test_settings_of_the_wrong_kind(
+    exported: Exported, tmp_path: Path, where: str | None, name: str, value: Any, message: str
+) -> None:
+    checkpoint = with_tensors(exported, tmp_path / "checkpoint", lambda weights: None)
+    path = checkpoint / "config.json"
+    config = json.loads(path.read_text())
+    part = config[where] if where else config
+    if value is None:
+        del part[name]
+    else:
+        part[name] = value
+    path.write_text(json.dumps(config))
+    with pytest.raises(ExportError, match=message):
+        export(checkpoint, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_another_architecture_is_named(exported: Exported, tmp_path: Path) -> None:
     from tests.tiny import make_reasoner
 
@@ -286,7 +331,7 @@ def test_a_killed_export_leaves_no_target(exported: Exported, tmp_path: Path) ->
     try:
         # Killed while the artifact is being written: some of its files are there already.
         deadline_s = time.monotonic() + 120
-        while not list(tmp_path.glob(".*/*.npy")):
+        while not list(tmp_path.glob(".*/new/*.npy")):
             assert process.poll() is None, "the export ended before it wrote anything"
             assert time.monotonic() < deadline_s
             time.sleep(0.02)

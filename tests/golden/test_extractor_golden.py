@@ -21,6 +21,7 @@ from edge_et.extractor import ExtractionRun, Extractor
 from edge_et.image import LoadedImage, load_image
 from edge_et.prompts import extractor_chat
 from tests.tiny import EXTRACTOR_VARIANTS, make_extractor
+from tests.transformers_greedy import greedy
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -110,23 +111,6 @@ def run(stream: Generator[str, None, ExtractionRun]) -> tuple[list[str], Extract
             return pieces, end.value
 
 
-def reference_greedy(twins: Twins, image: LoadedImage) -> tuple[np.ndarray, list[int]]:
-    """Return the first logits and the greedy ids, going on past stop tokens."""
-    inputs, ids, first = twins.reference_inputs(image), [], None
-    with torch.no_grad():
-        out = twins.model(**inputs, use_cache=True)
-        while len(ids) < NEW_TOKENS:
-            logits = out.logits[0, -1].numpy()
-            first = logits if first is None else first
-            ids.append(int(logits.argmax()))
-            out = twins.model(
-                input_ids=torch.tensor([ids[-1:]]),
-                past_key_values=out.past_key_values,
-                use_cache=True,
-            )
-    return first, ids
-
-
 @pytest.mark.parametrize("hw", SIZES, ids=str)
 def test_prompt_ids_and_length(twins: Twins, hw: tuple[int, int]) -> None:
     image = picture(*hw)
@@ -158,7 +142,7 @@ def test_first_logits_and_greedy_ids(
 ) -> None:
     monkeypatch.setattr(decoding, "PREFILL_CHUNK_TOKENS", chunk)
     image = picture(*hw)
-    expected_logits, expected_ids = reference_greedy(twins, image)
+    expected_logits, expected_ids = greedy(twins.model, twins.reference_inputs(image), NEW_TOKENS)
     prompt = twins.prompt(image)
     step = twins.extractor._loaded()[1].start(len(prompt) + NEW_TOKENS)
     logits = decoding.prefill(step, prompt, lambda: False)
@@ -199,7 +183,7 @@ def test_logits_of_every_step_on_a_varied_path(twins: Twins, hw: tuple[int, int]
 def test_streamed_text(twins: Twins, hw: tuple[int, int]) -> None:
     """The whole call: the same text as the reference's greedy ids up to its stop token."""
     image = picture(*hw)
-    _, ids = reference_greedy(twins, image)
+    _, ids = greedy(twins.model, twins.reference_inputs(image), NEW_TOKENS)
     stops = twins.extractor.manifest.stop_token_ids
     end = next((i for i, token in enumerate(ids) if token in stops), None)
     expected = twins.tokenizer.decode(ids[:end], skip_special_tokens=True)

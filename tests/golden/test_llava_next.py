@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_et import tiling
+from edge_et import decoding, tiling
 from edge_et.config import ImageLimits, RuntimeConfig, SamplingConfig
 from edge_et.errors import ExportError
 from edge_et.extractor import Extractor
 from edge_et.image import load_image
 from edge_et.prompts import extractor_chat
 from tests import llava_next
+from tests.transformers_greedy import greedy
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxruntime_genai")
@@ -55,6 +56,14 @@ class Twins:
             ]
         return torch.cat([texts[0], self.rows(image), texts[1]])
 
+    def our_prompt(self, image: Image.Image) -> np.ndarray:
+        before, after = self.extractor._tokenizer.encode(TEXT)
+        vision, _ = self.extractor._loaded()
+        tiles = tiling.prepare(image, self.extractor.manifest.image)
+        features = self.extractor._features(vision, tiles, lambda: False)
+        embed = self.extractor._embed
+        return np.concatenate([embed(before), features, embed(after)])
+
 
 @pytest.fixture(scope="module", params=llava_next.VARIANTS)
 def twins(
@@ -82,14 +91,54 @@ def picture(height: int, width: int) -> Image.Image:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_greedy_tokens_are_the_authors(twins: Twins, size: tuple[int, int]) -> None:
+def test_first_logits_and_greedy_ids_are_the_authors(twins: Twins, size: tuple[int, int]) -> None:
     image = picture(*size)
-    embeddings = twins.prompt(image)[None]
+    expected, ids = greedy(
+        twins.model.causal, {"inputs_embeds": twins.prompt(image)[None]}, NEW_TOKENS
+    )
+    prompt = twins.our_prompt(image)
+    step = twins.extractor._loaded()[1].start(len(prompt) + NEW_TOKENS)
+    logits = decoding.prefill(step, prompt, lambda: False)
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-3)
+    ours = decoding.generate(
+        step,
+        logits,
+        past_tokens=len(prompt),
+        budget_tokens=NEW_TOKENS,
+        embed=twins.extractor._embed,
+        choose=lambda scores: int(np.argmax(scores)),
+        stop_ids=frozenset(),
+        cancelled=lambda: False,
+    )
+    assert list(ours) == ids
+    assert len(ids) == NEW_TOKENS
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_logits_of_every_step_on_a_varied_path(twins: Twins, size: tuple[int, int]) -> None:
+    """Random weights with tied embeddings repeat one greedy token; given tokens vary for all."""
+    image = picture(*size)
+    given = np.random.default_rng(1).integers(0, 400, NEW_TOKENS).tolist()
+    causal = twins.model.causal
     with torch.no_grad():
-        ids = twins.model.causal.generate(
-            inputs_embeds=embeddings, max_new_tokens=NEW_TOKENS, do_sample=False,
-            attention_mask=torch.ones(embeddings.shape[:2], dtype=torch.long),
-        )[0].tolist()  # fmt: skip
+        then = causal.get_input_embeddings()(torch.tensor(given))
+        rows = torch.cat([twins.prompt(image), then])[None]
+        expected = causal(inputs_embeds=rows, logits_to_keep=NEW_TOKENS + 1).logits[0].numpy()
+    prompt = twins.our_prompt(image)
+    step = twins.extractor._loaded()[1].start(len(prompt) + NEW_TOKENS)
+    logits = [decoding.prefill(step, prompt, lambda: False).copy()]
+    for count, token in enumerate(given):
+        logits.append(step(twins.extractor._embed([token]), len(prompt) + count).copy())
+    np.testing.assert_allclose(np.stack(logits), expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_streamed_text(twins: Twins, size: tuple[int, int]) -> None:
+    """The whole call: the same text as the authors' greedy ids up to their stop token."""
+    image = picture(*size)
+    _, ids = greedy(twins.model.causal, {"inputs_embeds": twins.prompt(image)[None]}, NEW_TOKENS)
+    stops = twins.extractor.manifest.stop_token_ids
+    end = next((i for i, token in enumerate(ids) if token in stops), len(ids))
     run = twins.extractor.stream(
         load_image(image),
         TEXT,
@@ -100,13 +149,11 @@ def test_greedy_tokens_are_the_authors(twins: Twins, size: tuple[int, int]) -> N
     while True:
         try:
             next(run)
-        except StopIteration as end:
-            result = end.value
+        except StopIteration as stopped:
+            result = stopped.value
             break
-    stops = twins.extractor.manifest.stop_token_ids
-    kept = [i for i in ids if i not in stops]
-    assert result.generated_tokens == len(kept)
-    assert result.text == twins.tokenizer.decode(kept, skip_special_tokens=True).strip()
+    assert result.generated_tokens == end
+    assert result.text == twins.tokenizer.decode(ids[:end], skip_special_tokens=True).strip()
     assert result.image.image_tokens == len(twins.rows(image))
 
 
@@ -155,6 +202,15 @@ def _tensor(edit: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
     return change
 
 
+def _truncated(folder: Path) -> None:
+    path = sorted(folder.glob("*.safetensors"))[0]
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _twice(folder: Path) -> None:
+    safetensors.save_file({"model.image_newline": torch.ones(64)}, folder / "more.safetensors")
+
+
 def _pickled(folder: Path) -> None:
     for path in folder.glob("*.safetensors"):
         path.rename(path.with_suffix(".bin"))
@@ -182,6 +238,13 @@ def _pickled(folder: Path) -> None:
             _tensor(lambda w: w.update({"model.image_newline": torch.ones(65)})),
             r"image_newline .* is not of shape \[64\]",
         ),
+        (_setting("image_grid_pinpoints", 5), "image_grid_pinpoints 5 is no list"),
+        (_setting("image_grid_pinpoints", [[33, 64]]), "grid pinpoint 64 x 33 is no multiple"),
+        (_setting("hidden_size", "64"), "missing or not understood: TypeError"),
+        (_setting("hidden_act", "nothing"), "missing or not understood: KeyError"),
+        (_setting("architectures", 5), "is a none"),
+        (_truncated, "damaged or not all there"),
+        (_twice, "image_newline in more than one file"),
         (_pickled, "as a pickle"),
     ],
 )

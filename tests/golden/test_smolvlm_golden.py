@@ -20,6 +20,7 @@ from edge_et.layout import lay_out
 from edge_et.manifest import ImagePolicy
 from edge_et.prompts import extractor_chat
 from tests.tiny import PATCHES, SMOLVLM_VARIANTS, TILE_PX, make_smolvlm
+from tests.transformers_greedy import greedy
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -211,27 +212,10 @@ def test_the_whole_prompt_embedded(twins: Twins, hw: tuple[int, int]) -> None:
     np.testing.assert_allclose(twins.prompt(image), expected, rtol=0, atol=1e-4)
 
 
-def reference_greedy(twins: Twins, image: LoadedImage) -> tuple[np.ndarray, list[int]]:
-    """Return the first logits and the greedy ids, going on past stop tokens."""
-    inputs, ids, first = twins.reference_inputs(image), [], None
-    with torch.no_grad():
-        out = twins.model(**inputs, use_cache=True)
-        while len(ids) < NEW_TOKENS:
-            logits = out.logits[0, -1].numpy()
-            first = logits if first is None else first
-            ids.append(int(logits.argmax()))
-            out = twins.model(
-                input_ids=torch.tensor([ids[-1:]]),
-                past_key_values=out.past_key_values,
-                use_cache=True,
-            )
-    return first, ids
-
-
 @pytest.mark.parametrize("hw", SIZES, ids=str)
 def test_first_logits_and_greedy_ids(twins: Twins, hw: tuple[int, int]) -> None:
     image = load_image(noise(*hw))
-    expected_logits, expected_ids = reference_greedy(twins, image)
+    expected_logits, expected_ids = greedy(twins.model, twins.reference_inputs(image), NEW_TOKENS)
     prompt = twins.prompt(image)
     step = twins.extractor._loaded()[1].start(len(prompt) + NEW_TOKENS)
     logits = decoding.prefill(step, prompt, lambda: False)

@@ -93,6 +93,9 @@ def test_a_tile_that_is_no_whole_number_of_patches(tmp_path: Path) -> None:
         ({"config__text_config__use_resampler": True}, "use_resampler"),
         ({"config__text_config__model_type": "mistral"}, "model_type is 'mistral'"),
         ({"processor__image_seq_len": 169}, "image_seq_len is 169"),
+        # transformers would make up a model of 8 billion weights
+        ({"config__text_config": None}, "has no text_config"),
+        ({"config__vision_config": None}, "has no vision_config"),
     ],
 )
 def test_unknown_settings_are_refused(tmp_path: Path, changes: dict[str, Any], named: str) -> None:

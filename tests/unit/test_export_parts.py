@@ -26,7 +26,7 @@ def write(folder: Path, name: str, value: object) -> Path:
 
 def checkpoint(folder: Path, **config: Any) -> Path:
     vision = {"image_size": 384, "patch_size": 14}
-    write(folder, "config.json", {"vision_config": vision, **config})
+    write(folder, "config.json", {"vision_config": vision, "text_config": {}, **config})
     return write(folder, "preprocessor_config.json", {"resample": 3, "image_mean": [0.5, 0.4, 0.3]})
 
 
@@ -56,6 +56,12 @@ def test_the_single_policy_ignores_the_grid(tmp_path):
 def test_an_unknown_image_policy_is_refused(tmp_path, aspect):
     with pytest.raises(ExportError, match="image_aspect_ratio"):
         image_policy_of(checkpoint(tmp_path, image_aspect_ratio=aspect))
+
+
+@pytest.mark.parametrize("name", ["vision_config", "text_config"])
+def test_a_config_without_sizes_is_refused(tmp_path, name):
+    with pytest.raises(ExportError, match=f"has no {name}"):
+        image_policy_of(checkpoint(tmp_path, vision_aspect_ratio="anyres_max_9", **{name: None}))
 
 
 def test_two_grids_that_differ_are_refused(tmp_path):

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_et.errors import ExportError
+from edge_et.errors import BadManifest, ExportError
 from edge_et.manifest import ImagePolicy, TemplateName
-from edge_et_export.checkpoint import architecture_of
+from edge_et_export.checkpoint import architecture_of, weight_files
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -54,12 +54,20 @@ class _Family(Protocol):
 def open_extractor(folder: Path) -> ExtractorCheckpoint:
     """Open `folder` by the architecture that its config.json names.
 
-    Raises ExportError: an unknown architecture, an unknown setting, a tensor missing, surplus or
-    misshapen.
+    Raises ExportError: an unknown architecture, an unknown setting, one that is missing or of the
+    wrong kind, a tensor missing, surplus or misshapen.
     """
     architecture = architecture_of(folder)
     if architecture not in _MODULES:
         known = ", ".join(_MODULES)
         raise ExportError(f"{folder} is a {architecture}; extractors are one of {known}")
+    weight_files(folder)  # a pickle or half a file needs no torch to be seen
     module = importlib.import_module(f"edge_et_export.families.{_MODULES[architecture]}")
-    return cast(_Family, module).open_checkpoint(folder)
+    try:
+        return cast(_Family, module).open_checkpoint(folder)
+    except BadManifest as exc:
+        raise ExportError(f"{folder}: {exc.message}") from exc
+    except (KeyError, TypeError, ValueError) as exc:
+        raise ExportError(
+            f"a setting in the JSON files of {folder} is missing or not understood: {exc!r}"
+        ) from exc

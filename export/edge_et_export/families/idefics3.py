@@ -17,6 +17,7 @@ from edge_et_export.checkpoint import (
     load_strictly,
     processor_values,
     read_json,
+    section,
 )
 from edge_et_export.families import ExtractorCheckpoint
 
@@ -132,13 +133,13 @@ def causal_model(model: PreTrainedModel) -> PreTrainedModel:
 def image_policy_of(folder: Path) -> ImagePolicy:
     """Read how the checkpoint was trained to see an image; unknown values are refused."""
     config = read_json(folder / "config.json")
-    _check(config.get("text_config", {}), _KNOWN_TEXT, folder / "config.json")
+    _check(section(config, "text_config", folder), _KNOWN_TEXT, folder / "config.json")
     path = folder / "preprocessor_config.json"
     processor = {"resample": _LANCZOS} | read_json(path)
     _check(processor, _KNOWN_PROCESSOR, path)
     if abs(processor.get("rescale_factor", _BYTE) - _BYTE) > 1e-9:
         raise ExportError(f"{path}: rescale_factor is not 1/255")
-    vision = config.get("vision_config", {})
+    vision = section(config, "vision_config", folder)
     tile_size_px = _edge(processor, "max_image_size", path)
     if tile_size_px != vision.get("image_size"):
         raise ExportError(

@@ -139,7 +139,7 @@ def pinpoints(value: Any, tile_size_px: int) -> tuple[tuple[int, int], ...]:
             ]
         else:
             value = [(int(a), int(b)) for a, b in re.findall(r"\(\s*(\d+)\s*,\s*(\d+)\s*\)", value)]
-    if not value or not all(len(pair) == 2 for pair in value):
+    if not isinstance(value, list | tuple) or not value or any(len(pair) != 2 for pair in value):
         raise ExportError(f"image_grid_pinpoints {value!r} is no list of widths and heights")
     return tuple((int(height), int(width)) for width, height in value)
 
@@ -163,6 +163,8 @@ def _load(
     for old, new, tensor in sources:
         if new not in wanted:
             raise ExportError(f"{folder} has the tensor {old}, which the model does not know")
+        if new in state:
+            raise ExportError(f"{folder} has the tensor {old} in more than one file")
         if tensor.shape != wanted[new].shape:
             raise ExportError(
                 f"the tensor {old} of {folder} is not of shape {list(wanted[new].shape)}"

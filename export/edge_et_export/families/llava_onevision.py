@@ -10,7 +10,7 @@ import numpy as np
 
 from edge_et.errors import ExportError
 from edge_et.manifest import ImagePolicy
-from edge_et_export.checkpoint import load_strictly, processor_values, read_json
+from edge_et_export.checkpoint import load_strictly, processor_values, read_json, section
 from edge_et_export.families import ExtractorCheckpoint
 
 if TYPE_CHECKING:
@@ -55,6 +55,9 @@ def vision_module(model: LlavaOnevisionForConditionalGeneration) -> PreTrainedMo
     layer, strategy = config.vision_feature_layer, config.vision_feature_select_strategy
     if not isinstance(layer, int) or strategy not in ("full", "default"):
         raise ExportError(f"vision_feature_layer {layer!r} with strategy {strategy!r} is unknown")
+    layers = config.vision_config.num_hidden_layers
+    if not -layers - 1 <= layer <= layers:
+        raise ExportError(f"vision_feature_layer is {layer}; the tower has {layers} layers")
 
     class VisionEncoder(PreTrainedModel):  # type: ignore[misc]
         _supports_sdpa = True
@@ -92,7 +95,8 @@ def image_policy_of(folder: Path) -> ImagePolicy:
     """
     config = read_json(folder / "config.json")
     processor = read_json(folder / "preprocessor_config.json")
-    vision = config["vision_config"]
+    vision = section(config, "vision_config", folder)
+    section(config, "text_config", folder)
     aspect = str(config.get("image_aspect_ratio") or config.get("vision_aspect_ratio"))
     anyres = re.fullmatch(r"anyres_max_(\d+)", aspect)
     if not anyres and aspect != "pad":
