@@ -166,7 +166,8 @@ class ExtractorManifest:
     """Weights that share a scale in int8 and q4 decoders."""
     parity: tuple[Parity, ...] = ()
     made_with: dict[str, str] = field(default_factory=dict)
-    """Versions of the libraries that made the artifact."""
+    """Versions of the libraries that made the artifact; `vision_tower`: the checkpoint of a tower
+    whose weights are not in `source`, NAME@REVISION."""
     kind: Literal["extractor"] = "extractor"
     schema: int = SCHEMA
 
