@@ -19,6 +19,8 @@ Progress = Callable[[int], None]
 
 _SHA256, _GIT_SHA1 = "sha256", "git-sha1"
 _POLL_S = 0.2
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a write fails with when the disk, a quota or the largest size of a file is reached."""
 _SPARE_BYTES = 64 * 1024 * 1024
 """Left free on the disk: other programs write, too."""
 
@@ -126,7 +128,7 @@ def full_disk_named(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if exc.errno not in NO_ROOM:
             raise
         raise InsufficientDisk(
             f"the disk of {folder} is full", hint="free some space, and run it again"
@@ -134,6 +136,6 @@ def full_disk_named(folder: Path) -> Iterator[None]:
 
 
 __all__ = [
-    "Listing", "Progress", "RemoteFile", "full_disk_named", "git_digest", "is_whole", "reported",
-    "require_space", "sha256_digest", "size_below",
+    "NO_ROOM", "Listing", "Progress", "RemoteFile", "full_disk_named", "git_digest", "is_whole",
+    "reported", "require_space", "sha256_digest", "size_below",
 ]  # fmt: skip

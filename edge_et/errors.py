@@ -19,7 +19,14 @@
     │   └── InferenceFailed
     ├── ContextOverflow      the prompt does not fit
     ├── ExportError          a checkpoint that cannot be exported as it is
+    │   ├── OutOfDisk        no room for what is to be written, or none left on the way
+    │   ├── OutOfMemory      no room for the checkpoint and what is made of it
     │   └── ParityError      an exported part that differs from its reference
+    │       ├── VisionDrift, DecoderDrift, EndToEndDrift, ReasonerDrift   by more than tolerated
+    │       ├── FirstTokenMismatch     another first token, where the reference does not waver
+    │       ├── GreedyDisagreement     other greedy tokens, in full precision
+    │       ├── InterfaceMismatch      names, axes or shapes of a graph, or values that are none
+    │       └── TokenizerMismatch      a text becomes other tokens
     └── Cancelled            the caller stopped the chain
 
 `code` is stable and meant for programs; `exit_code` is what the command line returns.
@@ -123,8 +130,49 @@ class ExportError(EdgeETError):
     code = "export_failed"
 
 
+class OutOfDisk(ExportError):
+    code = "out_of_disk"
+
+
+class OutOfMemory(ExportError):
+    code = "out_of_memory"
+    exit_code = 6
+
+
 class ParityError(ExportError):
     code = "parity_failed"
+
+
+class VisionDrift(ParityError):
+    code = "vision_drift"
+
+
+class DecoderDrift(ParityError):
+    code = "decoder_drift"
+
+
+class EndToEndDrift(ParityError):
+    code = "end_to_end_drift"
+
+
+class ReasonerDrift(ParityError):
+    code = "reasoner_drift"
+
+
+class FirstTokenMismatch(ParityError):
+    code = "first_token_mismatch"
+
+
+class GreedyDisagreement(ParityError):
+    code = "greedy_disagreement"
+
+
+class InterfaceMismatch(ParityError):
+    code = "interface_mismatch"
+
+
+class TokenizerMismatch(ParityError):
+    code = "tokenizer_mismatch"
 
 
 class Cancelled(EdgeETError):

@@ -133,6 +133,9 @@ class Parity:
     """On `relative_error`; a part above it fails the export."""
     top1: bool | None = None
     """Whether the likeliest first token is the reference's; for whole models only."""
+    first_token_lead: float | None = None
+    """By how much the reference prefers its first token to ours, in root mean squares of its
+    logits; 0 where they are the same; for whole models only."""
     greedy_agreement: float | None = None
     """Share of greedy tokens before the first unlike the reference's; for whole models only."""
     greedy_tokens: int | None = None
@@ -163,7 +166,8 @@ class ExtractorManifest:
     """Weights that share a scale in int8 and q4 decoders."""
     parity: tuple[Parity, ...] = ()
     made_with: dict[str, str] = field(default_factory=dict)
-    """Versions of the libraries that made the artifact."""
+    """Versions of the libraries that made the artifact; `vision_tower`: the checkpoint of a tower
+    whose weights are not in `source`, NAME@REVISION."""
     kind: Literal["extractor"] = "extractor"
     schema: int = SCHEMA
 

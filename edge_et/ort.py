@@ -135,6 +135,9 @@ class Session:
         self.input_dtypes = {i.name: _dtype(i.type) for i in session.get_inputs()}
         self.output_dtypes = {o.name: _dtype(o.type) for o in session.get_outputs()}
         # Fixed sizes are ints; a size that varies is the graph's own name for it, or None.
+        self.input_shapes: dict[str, tuple[int | str | None, ...]] = {
+            i.name: tuple(i.shape) for i in session.get_inputs()
+        }
         self.output_shapes: dict[str, tuple[int | str | None, ...]] = {
             o.name: tuple(o.shape) for o in session.get_outputs()
         }

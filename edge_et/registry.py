@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import re
 import tomllib
 from collections.abc import Mapping
@@ -94,6 +95,29 @@ def registry() -> Registry:
             f"the registry {path} cannot be read: {exc}", hint="install edge-et again"
         ) from exc
     return parse_registry(text, str(path))
+
+
+def unlisted(source: str, kind: Kind) -> ModelRecord:
+    """Return the record of a checkpoint by its source alone; the registry's own where it lists it.
+
+    Its name, which is its folder's in the store, is made of the source. Raises ArtifactError for a
+    text that is no source.
+    """
+    parse_source(source)
+    known = registry()
+    rows = known.extractors if kind == "extractor" else known.reasoners
+    for row in rows.values():
+        if row.source == source:
+            return row
+    words = re.sub(r"[^\w.-]+", "-", source.partition("#")[0], flags=re.ASCII)
+    digest = hashlib.sha256(source.encode()).hexdigest()
+    return ModelRecord(
+        name=f"{words[:80]}-{digest[:8]}",
+        kind=kind,
+        source=source,
+        summary="given by its source",
+        form="checkpoint",
+    )
 
 
 def parse_registry(text: str, where: str = "models.toml") -> Registry:

@@ -40,7 +40,7 @@ def adopt(source: Path, staged: Path, file_name: str, options: ReasonerOptions) 
         family=header.architecture,
         source=Source(
             name=options.name or str(header.metadata.get("general.name", source.stem)),
-            revision=f"sha256:{part.sha256}",
+            revision=options.revision or f"sha256:{part.sha256}",
             license=options.license or str(header.metadata.get("general.license", "unknown")),
         ),
         parts=(part,),

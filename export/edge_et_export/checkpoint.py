@@ -135,17 +135,23 @@ def _listed(names: list[str]) -> str:
     return f"the tensor {names[0]}{more}"
 
 
-def source_of(folder: Path, *, name: str | None, license_name: str) -> Source:
-    """Name the checkpoint by the sha256 over its weight files."""
+def source_of(
+    folder: Path, *, name: str | None, license_name: str, revision: str | None = None
+) -> Source:
+    """Name the checkpoint, by the sha256 over its weight files unless its revision is known."""
+    return Source(
+        name=name or folder.resolve().name,
+        revision=revision or _digest(folder),
+        license=license_name,
+    )
+
+
+def _digest(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
-    return Source(
-        name=name or folder.resolve().name,
-        revision=f"sha256:{digest.hexdigest()}",
-        license=license_name,
-    )
+    return f"sha256:{digest.hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

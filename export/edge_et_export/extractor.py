@@ -18,6 +18,7 @@ from edge_et.manifest import (
     ExtractorManifest,
     Part,
     PartRole,
+    Source,
     check_files,
     describe_part,
     read_manifest,
@@ -32,7 +33,9 @@ from edge_et_export.checkpoint import (
 )
 from edge_et_export.environment import quiet
 from edge_et_export.precisions import Precisions
+from edge_et_export.progress import SILENT, Progress, writing
 from edge_et_export.staging import staged_folder
+from edge_et_export.tower import Tower, tower_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,24 +57,31 @@ class ExtractorOptions:
     """Weights that share a scale in int8 and q4 decoders; default: the largest that fits."""
     name: str | None = None
     """Of the source, for the manifest; default: the folder's."""
+    revision: str | None = None
+    """Of the source, as it was resolved; default: the sha256 over the weight files."""
     license: str = "unknown"
     allow_drift: bool = False
     force: bool = False
+    check_room: bool = True
+    """Refuse to begin where disk or memory would not do."""
 
 
-def export_extractor(checkpoint: Path, out: Path, options: ExtractorOptions) -> ExtractorManifest:
+def export_extractor(
+    checkpoint: Path, out: Path, options: ExtractorOptions, progress: Progress = SILENT
+) -> ExtractorManifest:
     """Write the artifact of `checkpoint` to the folder `out` and return its manifest.
 
     An artifact at `out` that is already what would be made is kept, unless forced. Raises
-    ExportError (unknown architecture or setting, tensors that do not fit, another target exists)
-    and ParityError; in either case nothing is left at `out`.
+    ExportError (unknown architecture or setting, tensors that do not fit, another target exists),
+    OutOfDisk and OutOfMemory (before it begins, or on the way) and ParityError; in each case
+    nothing is left at `out`.
     """
     architecture_of(checkpoint)
     if not options.force and (kept := _already_there(checkpoint, out, options)) is not None:
         log.info("%s is already this export", out)
         return kept
     with quiet(), staged_folder(out, force=options.force) as staged:
-        manifest = _export(checkpoint, staged, options)
+        manifest = _export(checkpoint, staged, options, progress)
         write_manifest(staged, manifest)
     return manifest
 
@@ -89,38 +99,53 @@ def _already_there(
         return None
     wanted = options.precisions
     same = (
-        found.source == source_of(checkpoint, name=options.name, license_name=options.license)
+        found.source == _source(checkpoint, options)
         and found.precisions("vision_encoder") == wanted.vision
         and found.precisions("decoder") == wanted.decoder
         and found.precisions("embed_tokens") == (wanted.embeddings,)
         and options.block_size in (None, found.block_size)
-        and found.made_with == versions()
+        and found.made_with == versions() | _made_of(tower_of(checkpoint))
         and all(r.relative_error <= r.tolerance for r in found.parity)
     )
     return found if same else None
 
 
-def _export(checkpoint: Path, staged: Path, options: ExtractorOptions) -> ExtractorManifest:
+def _export(
+    checkpoint: Path, staged: Path, options: ExtractorOptions, progress: Progress
+) -> ExtractorManifest:
     from edge_et.tokenization import PromptTokenizer
-    from edge_et_export.decoder import block_size, decoder_spec
+    from edge_et_export.decoder import block_size, decoder_spec, export_decoder
     from edge_et_export.families import open_extractor
     from edge_et_export.gate import compare_extractor
     from edge_et_export.parity import gate
     from edge_et_export.reference import reference_of
+    from edge_et_export.room import extractor_estimate, require_room
+    from edge_et_export.vision import export_vision
 
+    estimate = extractor_estimate(checkpoint, options.precisions)
+    if options.check_room:
+        require_room(estimate, staged)
+    progress.part("load", None)
     opened = open_extractor(checkpoint)
     parts = _text_files(checkpoint, staged)
-    log.info("asking the checkpoint itself")
+    progress.part("reference", None)
     tokenizer = PromptTokenizer(staged / "tokenizer.json", opened.template)
     reference = reference_of(opened.vision, opened.causal, tokenizer, opened.image, opened.newline)
-    parts += [
-        describe_part(staged, reference.save(staged), role="reference", precision="fp32"),
-        *_tables(opened, staged, options.precisions.embeddings),
-        *_graphs(opened, staged, options),
-    ]
+    parts.append(describe_part(staged, reference.save(staged), role="reference", precision="fp32"))
+    with writing(progress, "embeddings", staged, estimate.table_bytes):
+        parts += _tables(opened, staged, options.precisions.embeddings)
+    (staged / "onnx").mkdir()
+    with writing(progress, "vision", staged, estimate.vision_bytes):
+        made = export_vision(opened.vision, staged / "onnx", options.precisions.vision)
+        parts += _graphs(staged, "vision_encoder", made)
+    with writing(progress, "decoder", staged, estimate.decoder_bytes):
+        made = export_decoder(
+            opened.causal, staged / "onnx", options.precisions.decoder, block=options.block_size
+        )
+        parts += _graphs(staged, "decoder", made)
     manifest = ExtractorManifest(
         family=opened.family,
-        source=source_of(checkpoint, name=options.name, license_name=options.license),
+        source=_source(checkpoint, options),
         parts=tuple(parts),
         image=replace(opened.image, default_max_tiles=default_max_tiles(opened.image)),
         decoder=decoder_spec(opened.causal),
@@ -128,12 +153,25 @@ def _export(checkpoint: Path, staged: Path, options: ExtractorOptions) -> Extrac
         image_token_id=opened.image_token_id,
         stop_token_ids=stop_ids_of(checkpoint),
         block_size=options.block_size or block_size(opened.causal),
-        made_with=versions(),
+        made_with=versions() | _made_of(opened.tower),
     )
-    log.info("comparing with the checkpoint")
+    progress.part("gate", None)
     parity = compare_extractor(staged, manifest, reference)
     gate(parity, allow_drift=options.allow_drift)
     return replace(manifest, parity=parity)
+
+
+def _source(checkpoint: Path, options: ExtractorOptions) -> Source:
+    return source_of(
+        checkpoint,
+        name=options.name,
+        license_name=options.license,
+        revision=options.revision,
+    )
+
+
+def _made_of(tower: Tower | None) -> dict[str, str]:
+    return {"vision_tower": tower.label()} if tower is not None else {}
 
 
 def _text_files(checkpoint: Path, staged: Path) -> list[Part]:
@@ -172,22 +210,9 @@ def table_in(weights: NDArray[np.float32], precision: str) -> NDArray[Any]:
     return table
 
 
-def _graphs(opened: ExtractorCheckpoint, staged: Path, options: ExtractorOptions) -> list[Part]:
-    from edge_et_export.decoder import export_decoder
-    from edge_et_export.vision import export_vision
-
-    onnx = staged / "onnx"
-    onnx.mkdir()
-    wanted = options.precisions
-    log.info("vision encoder: %s", ", ".join(wanted.vision))
-    made: dict[PartRole, dict[str, list[Path]]] = {
-        "vision_encoder": export_vision(opened.vision, onnx, wanted.vision)
-    }
-    log.info("decoder: %s", ", ".join(wanted.decoder))
-    made["decoder"] = export_decoder(opened.causal, onnx, wanted.decoder, block=options.block_size)
+def _graphs(staged: Path, role: PartRole, made: dict[str, list[Path]]) -> list[Part]:
     return [
         describe_part(staged, path, role=role, precision=precision)
-        for role, by_precision in made.items()
-        for precision, paths in by_precision.items()
+        for precision, paths in made.items()
         for path in paths
     ]

@@ -19,7 +19,8 @@ from edge_et.graphs import Decoder, VisionEncoder
 from edge_et.layout import lay_out
 from edge_et.manifest import ExtractorManifest, Parity
 from edge_et.tokenization import PromptTokenizer
-from edge_et_export.parity import COARSER, agreement, compare, threads_for
+from edge_et_export.interface import check_decoder, check_vision
+from edge_et_export.parity import COARSER, agreement, compare, compare_first, threads_for
 from edge_et_export.reference import USER_TEXT, Reference, fixed_image
 
 F32 = NDArray[np.float32]
@@ -33,7 +34,7 @@ def compare_extractor(
 
     Graphs with fp16 activations run on CUDA where it is, else on the CPU, slowly.
 
-    Raises ParityError for a shape or a value that no tolerance covers.
+    Raises InterfaceMismatch for names, axes, shapes and values that no tolerance covers.
     """
     artifact = _Artifact(folder, manifest, ort.resolve_device("auto"))
     tiles = tiling.prepare(fixed_image(), manifest.image)
@@ -41,11 +42,9 @@ def compare_extractor(
     results: list[Parity] = []
     features: dict[str, F32] = {}
     for precision in artifact.precisions("vision_encoder"):
-        encoder = VisionEncoder(
-            artifact.session("vision_encoder", precision),
-            manifest.image,
-            manifest.decoder.hidden_size,
-        )
+        session = artifact.session("vision_encoder", precision)
+        check_vision(session, manifest.image, manifest.decoder)
+        encoder = VisionEncoder(session, manifest.image, manifest.decoder.hidden_size)
         features[precision] = np.stack([encoder(tile) for tile in tiles.pixel_values])
         results.append(
             compare("vision_encoder", precision, features[precision], reference.features)
@@ -54,7 +53,9 @@ def compare_extractor(
     tokenizer = PromptTokenizer(folder / "tokenizer.json", manifest.template)
     layout = lay_out(tokenizer, USER_TEXT, tiles.grid, tiles.original_hw, manifest.image)
     for precision in artifact.precisions("decoder"):
-        decoder = Decoder(artifact.session("decoder", precision), manifest.decoder)
+        session = artifact.session("decoder", precision)
+        check_decoder(session, manifest.decoder)
+        decoder = Decoder(session, manifest.decoder)
         exact = tiling.splice_features(reference.features, tiles, manifest.image, newline)
         prompt = layout.assemble(reference.text, exact)
         logits, _ = _greedy(decoder, prompt, embed, 1)
@@ -66,11 +67,10 @@ def compare_extractor(
         prompt = layout.assemble(embed(layout.text_ids), ours)
         logits, ids = _greedy(decoder, prompt, embed, len(reference.greedy))
         coarser = max((precision, eyes), key=COARSER.index)
-        whole = compare("end_to_end", coarser, logits, reference.logits)
+        whole = compare_first("end_to_end", coarser, logits, reference.logits)
         results.append(
             replace(
                 whole,
-                top1=bool(logits.argmax() == reference.logits.argmax()),
                 greedy_agreement=agreement(ids, reference.greedy.tolist()),
                 greedy_tokens=len(reference.greedy),
             )

@@ -25,13 +25,14 @@ from edge_et_export.checkpoint import (
     versions,
 )
 from edge_et_export.environment import quiet
-from edge_et_export.quantizer import PLAIN, TYPES
+from edge_et_export.full_disk import full_disk_named
+from edge_et_export.progress import SILENT, Progress, writing
+from edge_et_export.quantizer import PLAIN, TYPES, quantize
 from edge_et_export.workplace import workplace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from edge_et_export.architectures import Architecture
     from edge_et_export.gguf_writer import Card
 
 log = logging.getLogger(__name__)
@@ -48,31 +49,38 @@ class ReasonerOptions:
     """A text like those that the reasoner will see; the quantizer then weighs its errors by it."""
     name: str | None = None
     """Of the source, for the manifest; default: the folder's, or what a GGUF file says."""
+    revision: str | None = None
+    """Of the source, as it was resolved; default: the sha256 over the weights."""
     license: str | None = None
     """Default: unknown, or what a GGUF file says."""
     allow_drift: bool = False
     force: bool = False
+    check_room: bool = True
+    """Refuse to begin where disk or memory would not do."""
 
 
-def export_reasoner(checkpoint: Path, out: Path, options: ReasonerOptions) -> ReasonerManifest:
+def export_reasoner(
+    checkpoint: Path, out: Path, options: ReasonerOptions, progress: Progress = SILENT
+) -> ReasonerManifest:
     """Write the GGUF file `out` and `edge_et.json` beside it; return the manifest.
 
     `checkpoint` is a folder with safetensors, or a GGUF file, which is checked and taken as it is.
     Raises ExportError (unknown architecture, tensors or tokenizer that do not fit, existing
-    target), ParityError, and for a GGUF file MissingArtifact and LoadFailed; in each case nothing
-    is left at `out`.
+    target), OutOfDisk and OutOfMemory (before it begins, or on the way), ParityError, and for a
+    GGUF file MissingArtifact and LoadFailed; in each case nothing is left at `out`.
     """
     is_gguf = checkpoint.suffix == ".gguf" and not checkpoint.is_dir()
     if not is_gguf:
         _check_request(checkpoint, options)
     _check_target(out, force=options.force)
-    with quiet(), workplace(out) as staged:
+    with quiet(), workplace(out) as staged, full_disk_named(out.parent):
         if is_gguf:
             from edge_et_export.adoption import adopt
 
+            progress.part("load", None)
             manifest = adopt(checkpoint, staged, out.name, options)
         else:
-            manifest = _export(checkpoint, staged, out.name, options)
+            manifest = _export(checkpoint, staged / out.name, options, progress)
         write_manifest(staged, manifest)
         # At every moment: the old pair, a whole file without a manifest, or the new pair.
         (out.parent / FILE_NAME).unlink(missing_ok=True)
@@ -109,73 +117,67 @@ def _check_target(out: Path, *, force: bool) -> None:
 class _Loaded:
     """A checkpoint in memory, with what becomes of it."""
 
-    folder: Path
-    row: Architecture
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     card: Card
 
 
 def _export(
-    checkpoint: Path, staged: Path, file_name: str, options: ReasonerOptions
+    checkpoint: Path, path: Path, options: ReasonerOptions, progress: Progress
 ) -> ReasonerManifest:
     import transformers
 
-    from edge_et_export.gguf_writer import Card, write_gguf
+    from edge_et_export.gguf_writer import Card, lossless_kind, write_gguf
+    from edge_et_export.importance import importance_of
     from edge_et_export.parity import gate
     from edge_et_export.reasoner_check import check
+    from edge_et_export.room import reasoner_estimate, require_room
 
+    kind = options.type or _DEFAULT_TYPE
+    plain = kind if kind in PLAIN else lossless_kind(checkpoint)
+    estimate = reasoner_estimate(checkpoint, kind, plain)
+    if options.check_room:
+        require_room(estimate, path)
+    progress.part("load", None)
     row = architecture_named(architecture_of(checkpoint), checkpoint)
-    source = source_of(checkpoint, name=options.name, license_name=options.license or "unknown")
+    source = source_of(
+        checkpoint,
+        name=options.name,
+        license_name=options.license or "unknown",
+        revision=options.revision,
+    )
     loaded = _Loaded(
-        folder=checkpoint,
-        row=row,
         model=load_strictly(checkpoint, getattr(transformers, row.model_class)),
         tokenizer=transformers.AutoTokenizer.from_pretrained(checkpoint, local_files_only=True),
         card=Card(name=source.name, license=source.license, sampling=sampling_of(checkpoint)),
     )
-    kind = options.type or _DEFAULT_TYPE
-    path = staged / file_name
+    whole = path if plain == kind else path.with_name(f"{path.name}.whole")
+    with writing(progress, "weights", path.parent, estimate.whole_bytes):
+        write_gguf(loaded.model, row, checkpoint, whole, plain, loaded.card)
     made_with = versions()
-    if kind in PLAIN:
-        log.info("weights to %s", kind)
-        write_gguf(loaded.model, row, checkpoint, path, kind, loaded.card)
-    else:
-        made_with |= _quantize(loaded, path, kind, options.calibration)
+    if whole != path:
+        importance = None
+        if options.calibration is not None:
+            progress.part("calibration", None)
+            importance = importance_of(loaded.model, loaded.tokenizer, row, options.calibration)
+            made_with["calibration"] = f"sha256:{file_sha256(options.calibration)}"
+        with writing(progress, "quantize", path.parent, estimate.quantized_bytes):
+            quantize(whole, path, kind, importance)
+        whole.unlink()
     bits = 8 * path.stat().st_size / loaded.model.num_parameters()
     log.info("%s: %.2f bits per weight, tokenizer included", kind, bits)
-    log.info("comparing with the checkpoint")
+    progress.part("gate", None)
     parity = check(path, kind, loaded.model, loaded.tokenizer, stop_ids_of(checkpoint))
     gate([parity], allow_drift=options.allow_drift)
     return ReasonerManifest(
         family=row.gguf,
         source=source,
-        parts=(describe_part(staged, path, role="reasoner", precision=kind),),
+        parts=(describe_part(path.parent, path, role="reasoner", precision=kind),),
         context_tokens=loaded.model.config.max_position_embeddings,
         sampling=loaded.card.sampling,
         parity=(parity,),
         made_with=made_with,
     )
-
-
-def _quantize(loaded: _Loaded, path: Path, kind: str, calibration: Path | None) -> dict[str, str]:
-    """Write `path` by way of a file that loses nothing; return what else made it."""
-    from edge_et_export.gguf_writer import lossless_kind, write_gguf
-    from edge_et_export.importance import importance_of
-    from edge_et_export.quantizer import quantize
-
-    importance, made_with = None, {}
-    if calibration is not None:
-        importance = importance_of(loaded.model, loaded.tokenizer, loaded.row, calibration)
-        made_with["calibration"] = f"sha256:{file_sha256(calibration)}"
-    whole = path.with_name(f"{path.name}.whole")
-    plain = lossless_kind(loaded.folder)
-    log.info("weights to %s", plain)
-    write_gguf(loaded.model, loaded.row, loaded.folder, whole, plain, loaded.card)
-    log.info("quantizing to %s", kind)
-    quantize(whole, path, kind, importance)
-    whole.unlink()
-    return made_with
 
 
 def sampling_of(folder: Path) -> dict[str, float]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_et.errors import ParityError
+from edge_et.errors import TokenizerMismatch
 from edge_et.manifest import Parity
 from edge_et.prompts import reasoning_prompt
 from edge_et_export.reference import GREEDY_TOKENS, greedy_tokens
@@ -40,13 +40,13 @@ def check(
 ) -> Parity:
     """Compare tokens, logits and greedy decoding in llama.cpp with transformers.
 
-    Raises ParityError for texts that become other tokens: no tolerance covers that.
+    Raises TokenizerMismatch for texts that become other tokens: no tolerance covers that.
     """
     import torch
 
     from edge_et import llama
     from edge_et.config import SamplingConfig
-    from edge_et_export.parity import agreement, compare, threads_for
+    from edge_et_export.parity import agreement, compare_first, threads_for
 
     prompt: list[int] = list(
         tokenizer.apply_chat_template(
@@ -64,7 +64,7 @@ def check(
         )
         try:
             context.start(prompt, SamplingConfig(), lambda: False)
-            result = compare("reasoner", type_name, context.logits(), reference)
+            result = compare_first("reasoner", type_name, context.logits(), reference)
             chosen: list[int] = []
             while len(chosen) < GREEDY_TOKENS:
                 chosen.append(context.sample())
@@ -81,14 +81,16 @@ def _check_tokens(ours: Any, tokenizer: PreTrainedTokenizerBase, stop_ids: tuple
         wanted = tokenizer.encode(text, add_special_tokens=False)
         found = list(ours.tokenize(text, True))
         if found != wanted:
-            raise ParityError(f"llama.cpp reads {text!r} as {found}, transformers as {wanted}")
+            raise TokenizerMismatch(
+                f"llama.cpp reads {text!r} as {found}, transformers as {wanted}"
+            )
         back = b"".join(ours.piece(token, special=True) for token in found).decode("utf-8")
         # Some vocabularies read a text with a blank before it.
         if back not in (text, f" {text}"):
-            raise ParityError(f"llama.cpp writes {text!r} back as {back!r}")
+            raise TokenizerMismatch(f"llama.cpp writes {text!r} back as {back!r}")
     for token in stop_ids:
         if not ours.is_stop(token):
-            raise ParityError(
+            raise TokenizerMismatch(
                 f"the checkpoint stops at {tokenizer.convert_ids_to_tokens(token)!r}, "
                 "llama.cpp does not"
             )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge_et.errors import ExportError
+from edge_et_export.full_disk import full_disk_named
 from edge_et_export.workplace import OLD, workplace
 
 
@@ -24,7 +25,8 @@ def staged_folder(target: Path, *, force: bool) -> Iterator[Path]:
             )
         staged = folder / "new"
         staged.mkdir()
-        yield staged
+        with full_disk_named(target.parent):
+            yield staged
         if target.exists():
             target.rename(folder / OLD)
         try:

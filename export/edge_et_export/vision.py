@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_et.errors import ExportError
+from edge_et.errors import VisionDrift
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -59,7 +59,7 @@ def _trace(module: PreTrainedModel, path: Path) -> None:
         # in this process: a spawned one would import the caller's main module again
         validate_model_outputs(config, module, path, outputs, use_subprocess=False)
     except (ValueError, AssertionError) as exc:
-        raise ExportError(f"the vision graph differs from the checkpoint: {exc}") from exc
+        raise VisionDrift(f"the vision graph differs from the checkpoint: {exc}") from exc
 
 
 def _keep(source: Path, target: Path) -> None:

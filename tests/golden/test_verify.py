@@ -119,7 +119,7 @@ def test_graphs_that_compute_something_else(copy: Path) -> None:
     write_manifest(copy, replace(manifest, parts=parts))
     done = verify(copy)
     assert done.returncode == 1
-    assert "error[parity_failed]" in done.stderr and "end_to_end int8" in done.stderr
+    assert "error[end_to_end_drift]" in done.stderr and "end_to_end int8" in done.stderr
     assert verify(copy, "--allow-drift").returncode == 0
 
 

@@ -21,6 +21,8 @@ from edge_et_export.checkpoint import architecture_of, weight_files
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from edge_et_export.tower import Tower
+
 _MODULES = {
     "LlavaOnevisionForConditionalGeneration": "llava_onevision",
     "LlavaQwen3ForCausalLM": "llava_next",
@@ -45,6 +47,8 @@ class ExtractorCheckpoint:
     image: ImagePolicy
     template: TemplateName
     image_token_id: int
+    tower: Tower | None = None
+    """Where the vision weights came from, if not from the checkpoint."""
 
 
 class _Family(Protocol):

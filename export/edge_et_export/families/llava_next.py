@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_et.errors import ExportError
 from edge_et.manifest import ImagePolicy
+from edge_et.towers import local_tower
 from edge_et_export.checkpoint import read_json, weight_files
 from edge_et_export.families import ExtractorCheckpoint
 from edge_et_export.families.llava_onevision import from_model
+from edge_et_export.tower import Tower, tower_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,40 +67,32 @@ def open_checkpoint(folder: Path) -> ExtractorCheckpoint:
                 f"{folder}: {name} is {config[name]!r}; known is {known[0]!r}",
                 hint="this setting changes what the model computes, so it is not guessed",
             )
-    tower = _tower_of(config, folder)
-    policy = _policy(config, tower.shape["image_size"], tower.shape["patch_size"], folder)
-    return from_model(_load(folder, config, tower), policy, family="llava_next")
+    tower = tower_of(folder)
+    shape = _shape_of(config.get("mm_vision_tower"), tower, folder)
+    policy = _policy(config, shape["image_size"], shape["patch_size"], folder)
+    model = _load(folder, _config(config, shape, folder), tower)
+    return replace(from_model(model, policy, family="llava_next"), tower=tower)
 
 
-@dataclass(frozen=True, slots=True)
-class _Tower:
-    """The SigLIP checkpoint that the tower was made of."""
-
-    shape: dict[str, int]
-    """Its `vision_config`; LLaVA-NeXT drops the last of its layers."""
-    folder: Path | None
-    """Where its weights lie, if that is known."""
-
-
-def _tower_of(config: dict[str, Any], folder: Path) -> _Tower:
-    name = config.get("mm_vision_tower")
+def _shape_of(name: Any, apart: Tower | None, folder: Path) -> dict[str, int]:
+    """Return the tower's `vision_config`; LLaVA-NeXT drops the last of its layers."""
     if not isinstance(name, str):
         raise ExportError(f"{folder}: config.json names no mm_vision_tower")
-    for candidate in (folder / name, Path(name)):
-        if (candidate / "config.json").is_file():
-            found = read_json(candidate / "config.json")
-            found = found.get("vision_config", found)
-            missing = sorted(set(_SIGLIP_SO400M) - set(found))
-            if missing:
-                raise ExportError(f"{candidate / 'config.json'} names no {missing[0]}")
-            return _Tower({key: int(found[key]) for key in _SIGLIP_SO400M}, candidate)
+    found = apart.folder if apart is not None else local_tower(folder, name)
+    if found is not None:
+        config = read_json(found / "config.json")
+        config = config.get("vision_config", config)
+        missing = sorted(set(_SIGLIP_SO400M) - set(config))
+        if missing:
+            raise ExportError(f"{found / 'config.json'} names no {missing[0]}")
+        return {key: int(config[key]) for key in _SIGLIP_SO400M}
     if name not in _KNOWN_TOWERS:
         known = ", ".join(_KNOWN_TOWERS)
         raise ExportError(
             f"{folder}: mm_vision_tower {name!r} is neither a folder nor one of {known}",
             hint="download that tower and set mm_vision_tower to its folder",
         )
-    return _Tower(_KNOWN_TOWERS[name], None)
+    return _KNOWN_TOWERS[name]
 
 
 def _policy(
@@ -144,21 +139,17 @@ def pinpoints(value: Any, tile_size_px: int) -> tuple[tuple[int, int], ...]:
     return tuple((int(height), int(width)) for width, height in value)
 
 
-def _load(
-    folder: Path, config: dict[str, Any], tower: _Tower
-) -> LlavaOnevisionForConditionalGeneration:
+def _load(folder: Path, config: Any, tower: Tower | None) -> LlavaOnevisionForConditionalGeneration:
     """Load every tensor in float32 into a LLaVA-OneVision of this shape; account for each."""
     import torch
     from transformers import LlavaOnevisionForConditionalGeneration
 
-    names = {new: old for old, new in _names(folder)}
-    own_tower = any(new.startswith(_TOWER) for new in names)
     with torch.device("meta"):
-        model = LlavaOnevisionForConditionalGeneration(_config(config, tower, folder))
+        model = LlavaOnevisionForConditionalGeneration(config)
     wanted = model.state_dict()
     sources = _tensors(folder)
-    if not own_tower:
-        sources = _chain(sources, _tower_tensors(tower, config, folder))
+    if tower is not None:
+        sources = chain(sources, _tower_tensors(tower, config.vision_config.num_hidden_layers))
     state: dict[str, Tensor] = {}
     for old, new, tensor in sources:
         if new not in wanted:
@@ -170,23 +161,23 @@ def _load(
                 f"the tensor {old} of {folder} is not of shape {list(wanted[new].shape)}"
             )
         state[new] = tensor.float()
-    _settle_head(state, config, folder)
+    _settle_head(state, config.tie_word_embeddings, folder)
     if missing := sorted(set(wanted) - set(state)):
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ExportError(f"{folder} lacks the tensor {_old_name(missing[0])}{more}")
     model.load_state_dict(state, strict=True, assign=True)
-    if config.get("tie_word_embeddings", False):
+    if config.tie_word_embeddings:
         model.lm_head.weight = model.model.language_model.embed_tokens.weight
     _make_buffers(model)
     return model.eval()
 
 
-def _settle_head(state: dict[str, Tensor], config: dict[str, Any], folder: Path) -> None:
+def _settle_head(state: dict[str, Tensor], tied: bool, folder: Path) -> None:
     """A tied head may be absent or a copy; a different one contradicts its own config."""
     import torch
 
     table = state.get("model.language_model.embed_tokens.weight")
-    if not config.get("tie_word_embeddings", False) or table is None:
+    if not tied or table is None:
         return
     head = state.setdefault("lm_head.weight", table)
     if head is not table and not torch.equal(head, table):
@@ -197,7 +188,7 @@ def _settle_head(state: dict[str, Tensor], config: dict[str, Any], folder: Path)
         )
 
 
-def _config(config: dict[str, Any], tower: _Tower, folder: Path) -> Any:
+def _config(config: dict[str, Any], shape: dict[str, int], folder: Path) -> Any:
     from transformers import LlavaOnevisionConfig, Qwen2Config, Qwen3Config, SiglipVisionConfig
 
     kind = _TEXT.get(str(config.get("model_type")))
@@ -208,7 +199,7 @@ def _config(config: dict[str, Any], tower: _Tower, folder: Path) -> Any:
     text_class = {"qwen3": Qwen3Config, "qwen2": Qwen2Config}[kind]
     known = text_class().to_dict()
     text = text_class(**{k: v for k, v in config.items() if k in known and k != "model_type"})
-    shape = {**tower.shape, "num_hidden_layers": tower.shape["num_hidden_layers"] - 1}
+    shape = {**shape, "num_hidden_layers": shape["num_hidden_layers"] - 1}
     return LlavaOnevisionConfig(
         vision_config=SiglipVisionConfig(**shape, vision_use_head=False),
         text_config=text,
@@ -218,15 +209,6 @@ def _config(config: dict[str, Any], tower: _Tower, folder: Path) -> Any:
         vision_feature_select_strategy="full",
         tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
     )
-
-
-def _names(folder: Path) -> Iterator[tuple[str, str]]:
-    from safetensors import safe_open
-
-    for path in weight_files(folder):
-        with safe_open(path, framework="pt") as file:
-            for old in file.keys():  # noqa: SIM118 (safe_open is no mapping)
-                yield old, _new_name(old)
 
 
 def _tensors(folder: Path) -> Iterator[tuple[str, str, Tensor]]:
@@ -240,38 +222,16 @@ def _tensors(folder: Path) -> Iterator[tuple[str, str, Tensor]]:
                     yield old, _new_name(old), file.get_tensor(old)
 
 
-def _tower_tensors(
-    tower: _Tower, config: dict[str, Any], folder: Path
-) -> Iterator[tuple[str, str, Tensor]]:
-    """Yield the tower of the SigLIP checkpoint, without its last layer, head and text half."""
-    source = tower.folder or _fetch(str(config["mm_vision_tower"]), folder)
-    last = tower.shape["num_hidden_layers"] - 1
-    dropped = (f"vision_model.encoder.layers.{last}.", "vision_model.head.")
+def _tower_tensors(tower: Tower, layers: int) -> Iterator[tuple[str, str, Tensor]]:
+    """Yield the SigLIP checkpoint's first `layers`, without the next, head and text half."""
     from safetensors import safe_open
 
-    for path in weight_files(source):
+    dropped = (f"vision_model.encoder.layers.{layers}.", "vision_model.head.")
+    for path in weight_files(tower.folder):
         with safe_open(path, framework="pt") as file:
             for old in file.keys():  # noqa: SIM118
                 if old.startswith("vision_model.") and not old.startswith(dropped):
                     yield old, _TOWER + old, file.get_tensor(old)
-
-
-def _fetch(name: str, folder: Path) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=["config.json", "*.safetensors"]))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as exc:
-        raise ExportError(
-            f"{folder} has no vision weights, and its tower {name} cannot be fetched: {exc}",
-            hint="download that tower and set mm_vision_tower to its folder",
-        ) from exc
-
-
-def _chain(*parts: Iterator[tuple[str, str, Tensor]]) -> Iterator[tuple[str, str, Tensor]]:
-    for part in parts:
-        yield from part
 
 
 def _new_name(old: str) -> str:
