@@ -34,7 +34,7 @@ golden: $(DEV)
 e2e: $(DEV)
 	$(BIN)/pytest tests/e2e
 
-# Makes the embedded pair again from its seed: about 105 minutes on two cores (tuning/README.md).
+# Makes the embedded pair again from its seed: about 150 minutes on two cores (tuning/README.md).
 # Neither half needs the other: each trains in a process of its own on half of the cores.
 STARTER := edge_et/models/starter
 HALVES  := train-extractor train-reasoner
