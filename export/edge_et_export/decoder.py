@@ -76,27 +76,35 @@ def decoder_spec(causal: PreTrainedModel) -> DecoderSpec:
     )
 
 
+def stage_decoder(causal: PreTrainedModel, folder: Path) -> Path:
+    """Write `causal` as a checkpoint for the builder into `folder`, and return where.
+
+    Once it lies there, the model need not stay in memory beside the builder's own copy.
+    """
+    source = folder / "source"
+    causal.save_pretrained(source)
+    _save_tokenizer_stub(source)
+    return source
+
+
 def export_decoder(
-    causal: PreTrainedModel, out: Path, precisions: tuple[str, ...], *, block: int | None = None
+    source: Path, out: Path, precisions: tuple[str, ...], *, block: int
 ) -> dict[str, list[Path]]:
     """Write `decoder_model_merged_<precision>.onnx` and its `_data` for each; return their files.
 
     inputs_embeds [1, S, H], attention_mask [1, total] int64, past_key_values.i.{key,value}
-    -> logits [1, 1, V] of the last token, present.i.{key,value}. `block`: weights that share a
-    scale; default: the largest that divides every width.
+    -> logits [1, 1, V] of the last token, present.i.{key,value}. `source` is what `stage_decoder`
+    wrote; `block`: weights that share a scale.
     """
     made = {}
     with tempfile.TemporaryDirectory(prefix="edge-et-decoder-", dir=out) as scratch:
-        source = Path(scratch) / "source"
-        causal.save_pretrained(source)
-        _save_tokenizer_stub(source)
         for precision in precisions:
             recipe = _RECIPES[precision]
             path = out / f"decoder_model_merged_{precision}.onnx"
             options = ["exclude_embeds=true", "prune_lm_head=true", f"filename={path.name}"]
             options += recipe.options
             if recipe.precision.startswith("int"):
-                options.append(f"block_size={block or block_size(causal)}")
+                options.append(f"block_size={block}")
             built = Path(scratch) / precision
             _build(source, built, recipe, options)
             made[precision] = list(_adopt(built / path.name, path))

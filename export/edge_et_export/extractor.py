@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import shutil
+import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,8 +41,11 @@ from edge_et_export.tower import Tower, tower_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from transformers import PreTrainedModel
 
     from edge_et_export.families import ExtractorCheckpoint
+    from edge_et_export.reference import Reference
+    from edge_et_export.room import Estimate
 
 log = logging.getLogger(__name__)
 
@@ -113,18 +118,59 @@ def _already_there(
 def _export(
     checkpoint: Path, staged: Path, options: ExtractorOptions, progress: Progress
 ) -> ExtractorManifest:
-    from edge_et.tokenization import PromptTokenizer
-    from edge_et_export.decoder import block_size, decoder_spec, export_decoder
-    from edge_et_export.families import open_extractor
+    from edge_et_export.decoder import export_decoder
     from edge_et_export.gate import compare_extractor
     from edge_et_export.parity import gate
-    from edge_et_export.reference import reference_of
     from edge_et_export.room import extractor_estimate, require_room
     from edge_et_export.vision import export_vision
 
-    estimate = extractor_estimate(checkpoint, options.precisions)
+    wanted = options.precisions
+    estimate = extractor_estimate(checkpoint, wanted)
     if options.check_room:
         require_room(estimate, staged)
+    onnx = staged / "onnx"
+    onnx.mkdir()
+    with tempfile.TemporaryDirectory(prefix=".decoder-", dir=staged) as scratch:
+        read = _read(checkpoint, staged, Path(scratch), options, progress, estimate)
+        gc.collect()  # the language model: modules hold each other in circles
+        with writing(progress, "vision", staged, estimate.vision_bytes):
+            made = export_vision(read.vision, onnx, wanted.vision)
+            parts = [*read.manifest.parts, *_graphs(staged, "vision_encoder", made)]
+        with writing(progress, "decoder", staged, estimate.decoder_bytes):
+            made = export_decoder(read.decoder_source, onnx, wanted.decoder, block=read.block_size)
+            parts += _graphs(staged, "decoder", made)
+    manifest = replace(read.manifest, parts=tuple(parts))
+    progress.part("gate", None)
+    parity = compare_extractor(staged, manifest, read.reference)
+    gate(parity, allow_drift=options.allow_drift)
+    return replace(manifest, parity=parity)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    """What is still needed once the checkpoint was read: the language model lies on disk."""
+
+    manifest: ExtractorManifest
+    reference: Reference
+    vision: PreTrainedModel
+    decoder_source: Path
+    block_size: int
+
+
+def _read(
+    checkpoint: Path,
+    staged: Path,
+    scratch: Path,
+    options: ExtractorOptions,
+    progress: Progress,
+    estimate: Estimate,
+) -> _Read:
+    """Open the checkpoint, write all of the artifact but its graphs, and let go of the decoder."""
+    from edge_et.tokenization import PromptTokenizer
+    from edge_et_export.decoder import block_size, stage_decoder
+    from edge_et_export.families import open_extractor
+    from edge_et_export.reference import reference_of
+
     progress.part("load", None)
     opened = open_extractor(checkpoint)
     parts = _text_files(checkpoint, staged)
@@ -134,31 +180,34 @@ def _export(
     parts.append(describe_part(staged, reference.save(staged), role="reference", precision="fp32"))
     with writing(progress, "embeddings", staged, estimate.table_bytes):
         parts += _tables(opened, staged, options.precisions.embeddings)
-    (staged / "onnx").mkdir()
-    with writing(progress, "vision", staged, estimate.vision_bytes):
-        made = export_vision(opened.vision, staged / "onnx", options.precisions.vision)
-        parts += _graphs(staged, "vision_encoder", made)
-    with writing(progress, "decoder", staged, estimate.decoder_bytes):
-        made = export_decoder(
-            opened.causal, staged / "onnx", options.precisions.decoder, block=options.block_size
-        )
-        parts += _graphs(staged, "decoder", made)
-    manifest = ExtractorManifest(
+    block = options.block_size or block_size(opened.causal)
+    manifest = _manifest(opened, checkpoint, options)
+    return _Read(
+        manifest=replace(manifest, parts=tuple(parts), block_size=block),
+        reference=reference,
+        vision=opened.vision,
+        decoder_source=stage_decoder(opened.causal, scratch),
+        block_size=block,
+    )
+
+
+def _manifest(
+    opened: ExtractorCheckpoint, checkpoint: Path, options: ExtractorOptions
+) -> ExtractorManifest:
+    """Return what the checkpoint alone tells of the manifest."""
+    from edge_et_export.decoder import decoder_spec
+
+    return ExtractorManifest(
         family=opened.family,
         source=_source(checkpoint, options),
-        parts=tuple(parts),
+        parts=(),
         image=replace(opened.image, default_max_tiles=default_max_tiles(opened.image)),
         decoder=decoder_spec(opened.causal),
         template=opened.template,
         image_token_id=opened.image_token_id,
         stop_token_ids=stop_ids_of(checkpoint),
-        block_size=options.block_size or block_size(opened.causal),
         made_with=versions() | _made_of(opened.tower),
     )
-    progress.part("gate", None)
-    parity = compare_extractor(staged, manifest, reference)
-    gate(parity, allow_drift=options.allow_drift)
-    return replace(manifest, parity=parity)
 
 
 def _source(checkpoint: Path, options: ExtractorOptions) -> Source:

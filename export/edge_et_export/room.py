@@ -72,10 +72,11 @@ def extractor_estimate(checkpoint: Path, precisions: Precisions) -> Estimate:
     # The traced graph and the quantizer's copy of it; the causal model for the builder.
     traced, staged = 2 * _WIDEN * weights.vision, _WIDEN * decoder
     disk = graphs + table + vision + max(traced, staged + decoders)
-    # The checkpoint all the while; four copies of the vision tower for its graph, which are
-    # not all given back; then in the builder the model again, its graph, and the head by itself.
-    making = 4 * _WIDEN * weights.vision + 2 * _WIDEN * (decoder + weights.table)
-    memory = _LIBRARIES_BYTES + _WIDEN * weights.loaded + making
+    # First the whole checkpoint; then the vision tower and four copies of it for its graph, not all
+    # of which are given back; then, beside them, the builder's own model and its graph.
+    vision_copies = 5 * _WIDEN * weights.vision
+    making = vision_copies + 2 * _WIDEN * (decoder + weights.table)
+    memory = _LIBRARIES_BYTES + max(_WIDEN * weights.loaded, making)
     return Estimate(
         disk_bytes=int(disk),
         memory_bytes=int(memory),

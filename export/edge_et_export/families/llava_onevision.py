@@ -59,13 +59,16 @@ def vision_module(model: LlavaOnevisionForConditionalGeneration) -> PreTrainedMo
     if not -layers - 1 <= layer <= layers:
         raise ExportError(f"vision_feature_layer is {layer}; the tower has {layers} layers")
 
+    vision_config = config.vision_config
+    # by name, so that the class holds these two and not the language model
+    tower, projector = model.model.vision_tower, model.model.multi_modal_projector
+
     class VisionEncoder(PreTrainedModel):  # type: ignore[misc]
         _supports_sdpa = True
 
         def __init__(self) -> None:
-            super().__init__(config.vision_config)
-            self.tower = model.model.vision_tower
-            self.projector = model.model.multi_modal_projector
+            super().__init__(vision_config)
+            self.tower, self.projector = tower, projector
 
         def forward(self, pixel_values: Tensor) -> dict[str, Tensor]:
             hidden = self.tower(pixel_values, output_hidden_states=True).hidden_states[layer]
