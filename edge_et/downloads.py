@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -97,11 +98,12 @@ def reported(progress: Progress | None, arrived_bytes: Callable[[], int]) -> Ite
 
 
 def size_below(folder: Path) -> int:
-    """Return the bytes in `folder`, of which files may come and go at this moment."""
+    """Return the bytes in `folder`, of which files and folders may come and go at this moment."""
     total_bytes = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):
-            total_bytes += path.stat().st_size if path.is_file() else 0
+    for inside, _, names in os.walk(folder):  # unlike rglob, it passes over a folder that is gone
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total_bytes += (Path(inside) / name).stat().st_size
     return total_bytes
 
 

@@ -6,18 +6,28 @@ import base64
 import errno
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
 import zipfile
 from collections import namedtuple
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 import edge_et.downloads
 import edge_et.store
 from edge_et import web, wheels
-from edge_et.downloads import Listing, RemoteFile, full_disk_named, is_whole, sha256_digest
+from edge_et.downloads import (
+    Listing,
+    RemoteFile,
+    full_disk_named,
+    is_whole,
+    sha256_digest,
+    size_below,
+)
 from edge_et.errors import (
     ChecksumMismatch,
     DownloadFailed,
@@ -231,3 +241,20 @@ def test_the_hub_is_imported_when_it_is_asked():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_folder_that_goes_while_its_size_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(bytes(10))
+    scandir = os.scandir
+
+    def gone(path: Any) -> Any:
+        if Path(path).name == "b":
+            raise FileNotFoundError(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", gone)
+    assert size_below(tmp_path) == 10
