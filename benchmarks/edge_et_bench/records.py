@@ -221,12 +221,12 @@ class Demand:
     """What one stage asks of the hardware."""
 
     stage: StageName
-    bytes_per_step: int | None
-    """Weights and KV cache read in one pass."""
-    macs_per_token: int | None
-    """Multiply-adds with weights, per token; attention scores are left out."""
+    bytes_per_step: int | None = None
+    """Weights and KV cache read in one pass; None in stages that do not stream them."""
+    macs_per_token: int | None = None
+    """Multiply-adds with weights; attention scores are left out."""
     macs_per_step: int | None = None
-    """Of a stage whose tokens are not the rows it computes: vision."""
+    """The same for vision, whose tokens are not the rows that it computes."""
     compute: Compute = "int8"
 
 
