@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 import edge_et
+from edge_et import llama_library
 from edge_et.threads import usable_threads
 from edge_et_bench import gpu
 from edge_et_bench.records import Environment
@@ -45,33 +46,9 @@ def _versions() -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
-    if "llama-cpp-python" in found and (build := _llama_build()) is not None:
+    if "llama-cpp-python" in found and (build := llama_library.build()) is not None:
         found["llama.cpp"] = build
     return found
-
-
-def _llama_build() -> str | None:
-    """Return ggml's version and commit: llama.cpp's wheel keeps no other trace of its own."""
-    from edge_et import llama_library
-
-    ggml = getattr(llama_library.runtime(), "_ggml", None)
-    library = getattr(ggml, "libggml", None)
-    if library is None:
-        return None
-    return _text(library, "ggml_version", "ggml_commit")
-
-
-def _text(library: object, *names: str) -> str | None:
-    import ctypes
-
-    words = []
-    for name in names:
-        function = getattr(library, name, None)
-        if function is None:
-            return None
-        function.restype = ctypes.c_char_p
-        words.append(function().decode("ascii", "replace"))
-    return "ggml " + " ".join(words)
 
 
 def _cpu() -> str:

@@ -76,11 +76,14 @@ class EdgeET:
         return _outcome(answer, total_s)
 
     def demands(self, outcome: Outcome) -> tuple[Demand, ...]:
-        _, extractor, _ = self._loaded()
-        return (
-            *weights.extractor_demands(self._extractor, extractor, outcome),
-            *weights.reasoner_demands(_gguf_file(self._reasoner), outcome),
-        )
+        _, extractor, reasoner = self._loaded()
+        demands: list[Demand] = []
+        if extractor.device == "cpu":
+            demands += weights.extractor_demands(self._extractor, extractor, outcome)
+        if reasoner.device == "cpu":
+            gguf = _gguf_file(self._reasoner)
+            demands += weights.reasoner_demands(gguf, outcome, threads=reasoner.threads)
+        return tuple(demands)
 
     def close(self) -> None:
         if self._chain is not None:

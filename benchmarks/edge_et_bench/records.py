@@ -1,4 +1,4 @@
-"""What a benchmark run leaves behind: frozen records, to JSON and back.
+"""What a benchmark run leaves behind: frozen records.
 
 A run is one process: one configuration on one workload. What a runtime does not have or cannot
 tell is absent (None, or no entry), never zero; so any runtime can fill the same record.
@@ -6,14 +6,10 @@ tell is absent (None, or no entry), never zero; so any runtime can fill the same
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from edge_et.errors import InputError
-from edge_et.plain import Mismatch, build
 
 SCHEMA = 1
 
@@ -107,6 +103,8 @@ class Workload:
     image: str
     """File; relative paths are taken from the workload file's folder."""
     question: str
+    image_sha256: str = ""
+    """Of the file; filled in when the workload is read."""
     image_height_px: int | None = None
     """The image is resized to this before it is encoded again, in memory; None: as it is."""
     image_width_px: int | None = None
@@ -221,6 +219,8 @@ class Demand:
     """What one stage asks of the hardware."""
 
     stage: StageName
+    threads: int
+    """CPU threads it runs on: of the ceiling to hold it against."""
     bytes_per_step: int | None = None
     """Weights and KV cache read in one pass; None in stages that do not stream them."""
     macs_per_token: int | None = None
@@ -284,7 +284,8 @@ class Run:
     workload: Workload
     load: Load
     memory: Memory
-    ceiling: Ceiling | None
+    ceilings: tuple[Ceiling, ...]
+    """One for each number of CPU threads in use."""
     demands: tuple[Demand, ...]
     quality: Quality | None
     idle_watts: dict[str, float] | None
@@ -295,63 +296,3 @@ class Run:
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
             raise InputError(f"run {self.run_id} has schema {self.schema}; this reads {SCHEMA}")
-
-
-def to_json(runs: Iterable[Run]) -> str:
-    return json.dumps([asdict(run) for run in runs], ensure_ascii=False, indent=1) + "\n"
-
-
-def to_jsonl(runs: Iterable[Run]) -> str:
-    """Return a line for each run, without its samples, then a line for each sample."""
-    return "".join(
-        json.dumps(record, ensure_ascii=False) + "\n" for run in runs for record in _lines(run)
-    )
-
-
-def _lines(run: Run) -> Iterator[dict[str, Any]]:
-    yield {"kind": "run"} | asdict(replace(run, samples=()))
-    for sample in run.samples:
-        yield {"kind": "sample"} | asdict(sample)
-
-
-def read_runs(path: Path) -> tuple[Run, ...]:
-    """Read what `to_json` or `to_jsonl` wrote. Raises InputError, naming the line and the field."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise InputError(f"{path} cannot be read: {exc}") from exc
-    try:
-        if text.lstrip().startswith("["):
-            return tuple(run_of(raw, f"{path}[{i}]") for i, raw in enumerate(json.loads(text)))
-        return _of_lines(path, text)
-    except (Mismatch, json.JSONDecodeError) as exc:
-        raise InputError(
-            f"{path} holds no benchmark runs: {exc}",
-            hint="write some: edge-et bench --format jsonl --out FILE",
-        ) from exc
-
-
-def _of_lines(path: Path, text: str) -> tuple[Run, ...]:
-    runs: dict[str, Run] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        where, raw = f"{path}:{number}", json.loads(line)
-        kind = raw.pop("kind", None) if isinstance(raw, dict) else None
-        if kind == "run":
-            run = run_of(raw, where)
-            runs[run.run_id] = run
-        elif kind == "sample":
-            sample = build(Sample, raw, where)
-            if sample.run_id not in runs:
-                raise Mismatch(f"{where}: a sample of the unknown run {sample.run_id}")
-            run = runs[sample.run_id]
-            runs[run.run_id] = replace(run, samples=(*run.samples, sample))
-        else:
-            raise Mismatch(f"{where}: neither a run nor a sample")
-    return tuple(runs.values())
-
-
-def run_of(raw: Any, where: str) -> Run:
-    """Build a run from parsed JSON. Raises `edge_et.plain.Mismatch`."""
-    return build(Run, raw, where)

@@ -40,13 +40,20 @@ def extractor_demands(folder: Path, extractor: Extractor, outcome: Outcome) -> t
     return (
         Demand(
             stage="vision",
+            threads=extractor.threads,
             bytes_per_step=_size_bytes(extractor, eyes),
             macs_per_step=patches * sum(_weights(folder / eyes.path, besides=None)),
             compute=_compute(eyes.precision),
         ),
-        Demand(stage="extract_prefill", macs_per_token=layers, compute=_compute(decoder.precision)),
+        Demand(
+            stage="extract_prefill",
+            threads=extractor.threads,
+            macs_per_token=layers,
+            compute=_compute(decoder.precision),
+        ),
         Demand(
             stage="extract_decode",
+            threads=extractor.threads,
             bytes_per_step=_size_bytes(extractor, decoder) + cache_bytes,
             macs_per_token=every,
             compute=_compute(decoder.precision),
@@ -54,7 +61,7 @@ def extractor_demands(folder: Path, extractor: Extractor, outcome: Outcome) -> t
     )
 
 
-def reasoner_demands(gguf: Path, outcome: Outcome) -> tuple[Demand, ...]:
+def reasoner_demands(gguf: Path, outcome: Outcome, *, threads: int) -> tuple[Demand, ...]:
     """Count for prefill, thinking and answer of a reasoner in one GGUF file."""
     header = read_header(gguf)
     stages = {stage.name: stage for stage in outcome.stages}
@@ -68,10 +75,11 @@ def reasoner_demands(gguf: Path, outcome: Outcome) -> tuple[Demand, ...]:
     layers = sum(prod(t.shape) for t in body if len(t.shape) > 1)
     decode: list[StageName] = ["think_decode", "answer_decode"]
     return (
-        Demand(stage="reason_prefill", macs_per_token=layers, compute=compute),
+        Demand(stage="reason_prefill", threads=threads, macs_per_token=layers, compute=compute),
         *(
             Demand(
                 stage=name,
+                threads=threads,
                 bytes_per_step=read,
                 macs_per_token=layers + prod(head.shape),
                 compute=compute,

@@ -87,7 +87,7 @@ def perform(job: Job, told: Told) -> Run:
             workload=job.workload,
             load=load,
             memory=sampler.summary(loaded_s=loaded_s),
-            ceiling=_ceiling(job, used, told),
+            ceilings=_ceilings(job, used, told),
             demands=adapter.demands(samples[-1].outcome),
             quality=_quality(job, adapter, told),
             idle_watts=idle_watts,
@@ -133,15 +133,15 @@ def _repeats(
     return tuple(samples)
 
 
-def _ceiling(job: Job, used: Used, told: Told) -> Ceiling | None:
-    """Measure the CPU with the most threads that a half used; None when no half ran on it."""
-    threads = [used.threads[h] for h, d in used.devices.items() if d == "cpu" and h in used.threads]
+def _ceilings(job: Job, used: Used, told: Told) -> tuple[Ceiling, ...]:
+    """Measure the CPU with each number of threads that a half used there."""
+    threads = {used.threads[h] for h, d in used.devices.items() if d == "cpu" and h in used.threads}
     if not job.measure_ceiling or not threads:
-        return None
+        return ()
     from edge_et_bench import ceiling
 
     told("ceiling", 0, 1)
-    return ceiling.measure(max(threads))
+    return tuple(ceiling.measure(count) for count in sorted(threads))
 
 
 def _quality(job: Job, adapter: Adapter, told: Told) -> Quality | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from edge_et.errors import InputError
+from edge_et.manifest import file_sha256
 from edge_et.plain import Mismatch, build
 from edge_et_bench.adapters import Request, Tokens
 from edge_et_bench.records import Workload
@@ -70,7 +71,8 @@ def _table(table: object, name: str) -> dict[str, object]:
 
 
 def _located(workload: Workload, path: Path) -> Workload:
-    return replace(workload, image=str((path.parent / workload.image).resolve()))
+    image = (path.parent / workload.image).resolve()
+    return replace(workload, image=str(image), image_sha256=file_sha256(image))
 
 
 def _image_of(workload: Workload) -> bytes:
