@@ -135,8 +135,7 @@ def _notes(summary: Summary) -> list[str]:
         "; ".join(halves) if halves else "device unknown",
         f"files: {', '.join(parts) or 'unknown'}",
         f"memory: peak {memory.peak_bytes / _MB:.0f} MB, of it "
-        f"{memory.baseline_bytes / _MB:.0f} MB before the load"
-        + _split(memory.peak_anonymous_bytes, memory.peak_file_bytes),
+        f"{memory.baseline_bytes / _MB:.0f} MB before the load{split}",
         f"load with a {run.load.page_cache} page cache{resident}",
     ]
     lines += [f"vision: {s.seconds_per_step:.4f} s a tile" for s in summary.stages
