@@ -115,6 +115,7 @@ def run_of(
                 outcome=outcome(total_s),
                 stage_peaks_bytes={"vision": 120_000_000},
                 energy_joules=None,
+                others_share=0.25,
             )
             for repeat, total_s in enumerate(totals_s)
         ),

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 CONFIDENCE = 0.95
+BUSY = 0.1
+"""Share of the cores that others used, from which a machine counts as busy."""
 _ROUNDING = 1e-12
 THROTTLED = 1.1
 """Last repeat over first, from which a run counts as throttled."""

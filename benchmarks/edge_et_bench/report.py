@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 
 from edge_et_bench.compare import Comparison
-from edge_et_bench.metrics import THROTTLED, Spread
+from edge_et_bench.metrics import BUSY, THROTTLED, Spread
 from edge_et_bench.records import Environment, Quality, Run
 from edge_et_bench.summary import USER_METRICS, StageSummary, Summary, summarize
 
@@ -151,6 +151,8 @@ def _notes(summary: Summary) -> list[str]:
     if summary.throttling is not None:
         warning = ": THROTTLED?" if summary.throttling > THROTTLED else ""
         lines.append(f"last repeat over first: {summary.throttling:.2f}{warning}")
+    busy = ": a BUSY machine, times mislead" if summary.others_share > BUSY else ""
+    lines.append(f"other processes used {summary.others_share:.0%} of the cores{busy}")
     lines.append(f"energy: {_energy(run)}")
     return [f"- {line}" for line in lines]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import psutil
 import pytest
 
 from edge_et_bench import energy, gpu, memory, page_cache
+from edge_et_bench.busy import Others
 from edge_et_bench.memory import Sampler
 from edge_et_bench.records import MemoryPoint, Outcome, Stage
 
@@ -167,3 +169,24 @@ def test_a_gpu_counts_our_processes_alone(monkeypatch):
 def test_the_fake_has_only_names_that_the_library_has():
     pynvml = pytest.importorskip("pynvml")
     assert all(hasattr(pynvml, name) for name in vars(FakeNvml) if name.startswith("nvml"))
+
+
+def test_our_own_work_is_not_others(monkeypatch):
+    readings = iter([(0.0, 100.0, 10.0), (2.0, 103.0, 12.5), (2.0, 103.0, 15.0)])
+    monkeypatch.setattr("edge_et_bench.busy._reading", lambda: next(readings))
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    others = Others()
+    # 3 s of work in 2 s on 4 cores, 2.5 s of it ours
+    assert others.share() == pytest.approx(0.5 / 8)
+    assert others.share() == 0  # clocks of different grain may say that we did more than all
+
+
+def test_others_work_is_seen():
+    code = "import time\nend = time.process_time() + 0.5\nwhile time.process_time() < end: pass"
+    others, started_s = Others(), time.perf_counter()
+    child = psutil.Popen([sys.executable, "-c", code])
+    while child.status() != psutil.STATUS_ZOMBIE:  # ended, and not yet counted as ours
+        time.sleep(0.01)
+    used_s = others.share() * (time.perf_counter() - started_s) * (os.cpu_count() or 1)
+    child.wait()
+    assert used_s > 0.4
