@@ -57,7 +57,7 @@ def test_rounds_are_taken_in_order():
     a = [run_of(first), run_of(second, run_id="r1", number=1)]
     b = [run_of(second, run_id="s1", number=1), run_of(first, run_id="s0")]
     (total,) = [c for c in compare(a, b) if c.metric == "total_s"]
-    assert (total.ratio.n, total.ratio.value) == (4, 1)
+    assert (total.ratio.n, total.ratio.low, total.ratio.high) == (4, 1, 1)
 
 
 @pytest.mark.parametrize(
