@@ -32,6 +32,9 @@ class Comparison:
     a_s: float
     b_s: float
     """Means."""
+    a_others: float
+    b_others: float
+    """Mean share of the cores that other processes used."""
     ratio: Ratio
     verdict: Verdict
     """Of B. Holm's correction over the metrics of this workload."""
@@ -105,6 +108,8 @@ def _compare_group(a: list[Run], b: list[Run]) -> list[Comparison]:
             metric=name,
             a_s=a_s,
             b_s=b_s,
+            a_others=_others_share(a),
+            b_others=_others_share(b),
             ratio=ratio,
             verdict=_verdict(ratio, is_sure),
         )
@@ -126,6 +131,11 @@ def _reader(
 
 def _ordered(runs: list[Run]) -> list[Sample]:
     return [sample for run in sorted(runs, key=lambda run: run.round) for sample in run.samples]
+
+
+def _others_share(runs: list[Run]) -> float:
+    samples = _ordered(runs)
+    return sum(sample.others_share for sample in samples) / len(samples)
 
 
 def _holm(p_values: list[float]) -> list[bool]:

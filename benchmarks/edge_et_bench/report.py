@@ -37,7 +37,7 @@ def comparison_markdown(comparisons: Sequence[Comparison]) -> str:
         for c in comparisons
     ]  # fmt: skip
     heads = ("workload", "metric", "A mean s", "B mean s", "B/A", "95 %", "p", "n", "B is")
-    names = dict.fromkeys(f"A = {c.a}, B = {c.b}" for c in comparisons)
+    names = dict.fromkeys(f"A = {c.a}, B = {c.b}{_busy_sides(c)}" for c in comparisons)
     return "\n".join(names) + "\n\n" + _table(heads, rows) + "\n"
 
 
@@ -162,6 +162,13 @@ def accuracy(quality: Quality) -> str:
         f"{quality.correct} of {quality.n} ({quality.accuracy:.1%}, "
         f"95 % {quality.low:.1%} to {quality.high:.1%})"
     )
+
+
+def _busy_sides(comparison: Comparison) -> str:
+    a, b = comparison.a_others, comparison.b_others
+    if max(a, b) <= BUSY:
+        return ""
+    return f": other processes used {a:.0%} and {b:.0%} of the cores, so this may judge them"
 
 
 def _energy(run: Run) -> str:

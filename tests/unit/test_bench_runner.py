@@ -160,6 +160,7 @@ def test_a_file_to_compare_and_to_show_again(bench, tmp_path):
     compared, _ = bench("compare", out, out)
     assert "no difference" in compared.stdout
     assert "slower" not in compared.stdout
+    assert "other processes used 25% and 25% of the cores" in compared.stdout
     shown, _ = bench("render", out)
     assert "### starter · natural" in shown.stdout
 
