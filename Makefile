@@ -65,5 +65,5 @@ $(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(DEV): pyproject.toml constraints.txt $(RUNTIME)
-	$(PIP) --editable ".[export,tuning,dev]"
+	$(PIP) --editable ".[export,tuning,bench,dev]"
 	touch $@

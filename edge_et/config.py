@@ -86,6 +86,8 @@ class GenerationConfig:
     limit for a CPU holds there; on CUDA there is none."""
     max_image_tokens: int | None = None
     """Positions that the image takes in the extractor's prompt."""
+    ignore_stop: bool = False
+    """Run every part to its whole budget, as measuring needs it: no end is sampled."""
 
     @property
     def image_limits(self) -> ImageLimits:

@@ -73,8 +73,10 @@ class Extractor:
         image_newline: F32 | None,
         device: ort.UsedDevice,
         threads: int,
+        parts: tuple[Part, ...] = (),
     ) -> None:
-        self.manifest, self.device, self.threads = manifest, device, threads
+        """`parts`: the files that were chosen of the manifest's, one for each role that is used."""
+        self.manifest, self.device, self.threads, self.parts = manifest, device, threads, parts
         self._tokenizer = tokenizer
         self._models: tuple[VisionEncoder, Decoder] | None = (vision, decoder)
         self._embed, self._image_newline = embed, image_newline
@@ -90,9 +92,12 @@ class Extractor:
         device = _device(manifest, runtime)
         threads = runtime.threads or usable_threads()
         spec = manifest.decoder
+        parts: list[Part] = []
 
         def path(role: PartRole, suffix: str, precision: str | None = None) -> Path:
-            return folder / _pick(manifest, role, suffix, device, precision).path
+            part = _pick(manifest, role, suffix, device, precision)
+            parts.append(part)
+            return folder / part.path
 
         eyes = path("vision_encoder", ".onnx", runtime.vision_precision)
         vision = ort.Session(eyes, device, threads, spin=False)
@@ -109,6 +114,7 @@ class Extractor:
             image_newline=newline,
             device=device,
             threads=threads,
+            parts=tuple(parts),
         )
 
     def stream(
@@ -119,12 +125,14 @@ class Extractor:
         budget_tokens: int,
         sampling: SamplingConfig,
         limits: ImageLimits = _NO_LIMITS,
+        ignore_stop: bool = False,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Generator[str, None, ExtractionRun]:
         """Yield the extraction in pieces and return its record.
 
-        Without limits the manifest's own hold on a CPU. Raises InputError when no grid keeps to
-        the limits, ImageError, ContextOverflow, Cancelled (within one token), InferenceFailed.
+        With `ignore_stop` it has all of `budget_tokens`. Without limits the manifest's own hold on
+        a CPU. Raises InputError when no grid keeps to the limits, ImageError, ContextOverflow,
+        Cancelled (within one token), InferenceFailed.
         """
         clock = _Clock()
         vision, decoder = self._loaded()
@@ -154,7 +162,7 @@ class Extractor:
             budget_tokens=room_tokens,
             embed=self._embed,
             choose=lambda scores: choose_token(scores, sampling, rng),
-            stop_ids=frozenset(self.manifest.stop_token_ids),
+            stop_ids=frozenset(() if ignore_stop else self.manifest.stop_token_ids),
             cancelled=cancelled,
         )
         text, generated_tokens, ended = yield from self._detokenized(tokens)

@@ -52,6 +52,20 @@ def features() -> dict[str, bool]:
     return found
 
 
+def build() -> str | None:
+    """Return the version and the commit of the llama.cpp sources (ggml's: they carry no other);
+    None where the build does not say."""
+    library = getattr(runtime().llama_cpp, "_lib", None)
+    words = []
+    for name in ("ggml_version", "ggml_commit"):
+        function = getattr(library, name, None)
+        if function is None:
+            return None
+        function.restype = ctypes.c_char_p
+        words.append(function().decode("ascii", "replace"))
+    return "ggml " + " ".join(words)
+
+
 def has_amx() -> bool:
     """Return whether the build uses Intel's matrix tiles."""
     return features().get("AMX_INT8", False)

@@ -33,8 +33,8 @@ def load(
     ChecksumMismatch, DeviceUnavailable, LoadFailed, MissingDependency.
     """
     runtime = runtime or RuntimeConfig()
-    extractor_path = _locate("extractor", extractor, pair) if only != "reasoner" else None
-    reasoner_path = _locate("reasoner", reasoner, pair) if only != "extractor" else None
+    extractor_path = locate("extractor", extractor, pair) if only != "reasoner" else None
+    reasoner_path = locate("reasoner", reasoner, pair) if only != "extractor" else None
     eyes = Extractor.load(extractor_path, runtime) if extractor_path is not None else None
     try:
         thinker = Reasoner.load(reasoner_path, runtime) if reasoner_path is not None else None
@@ -46,7 +46,8 @@ def load(
     return Chain(eyes, thinker, pair="+".join(dict.fromkeys(names)))
 
 
-def _locate(half: Half, choice: Choice, pair: str) -> Path:
+def locate(half: Half, choice: Choice, pair: str) -> Path:
+    """Return where a half lies: the pair's own, or what `choice` names. Raises as `load` does."""
     if not choice:
         record: ModelRecord = getattr(registry().pair(pair), half)
         return Store().locate(record, pair=pair)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import types
-import typing
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from edge_et.errors import BadManifest, ChecksumMismatch, MissingArtifact
+from edge_et.plain import Mismatch, build
 
 SCHEMA = 1
 FILE_NAME = "edge_et.json"
@@ -217,7 +216,10 @@ def read_manifest(folder: Path, kind: type[ManifestT]) -> ManifestT:
     raw = _read_raw(folder, wanted)
     if raw.get("kind") != wanted:
         raise BadManifest(f"{path} describes a {raw.get('kind')!r}, not a {wanted}")
-    return cast(ManifestT, _build(kind, raw, str(path)))
+    try:
+        return build(kind, raw, str(path))
+    except Mismatch as exc:
+        raise BadManifest(str(exc)) from exc
 
 
 def kind_of(folder: Path) -> str:
@@ -301,53 +303,6 @@ def _find(parts: tuple[Part, ...], role: PartRole, precision: str | None) -> Par
         wanted = role if precision is None else f"{role} in {precision}"
         raise MissingArtifact(f"the artifact has no {wanted}; it has {have}")
     return found[0]
-
-
-T = TypeVar("T")
-
-
-def _build(kind: Any, raw: Any, where: str) -> Any:
-    """Turn parsed JSON into the dataclass `kind`, refusing missing, unknown and mistyped fields."""
-    if is_dataclass(kind) and isinstance(kind, type):
-        return _build_record(kind, raw, where)
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is tuple:
-        if not isinstance(raw, list):
-            raise BadManifest(f"{where}: expected a list")
-        if len(arguments) == 2 and arguments[1] is Ellipsis:
-            return tuple(_build(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(raw))
-        if len(raw) != len(arguments):
-            raise BadManifest(f"{where}: expected {len(arguments)} values, found {len(raw)}")
-        return tuple(_build(a, item, where) for a, item in zip(arguments, raw, strict=True))
-    if origin is Literal:
-        if raw not in arguments:
-            raise BadManifest(f"{where}: {raw!r} is none of {', '.join(map(repr, arguments))}")
-        return raw
-    if origin is types.UnionType:
-        return None if raw is None else _build(arguments[0], raw, where)
-    if origin is dict:
-        if not isinstance(raw, dict):
-            raise BadManifest(f"{where}: expected an object")
-        return {str(k): _build(arguments[1], v, f"{where}.{k}") for k, v in raw.items()}
-    allowed = (int, float) if kind is float else (kind,)
-    if not isinstance(raw, allowed) or (isinstance(raw, bool) and kind is not bool):
-        raise BadManifest(f"{where}: expected {kind.__name__}, found {raw!r}")
-    return kind(raw)
-
-
-def _build_record(kind: type[T], raw: Any, where: str) -> T:
-    if not isinstance(raw, dict):
-        raise BadManifest(f"{where}: expected an object")
-    hints = typing.get_type_hints(kind)
-    record = cast(Any, kind)
-    names = {f.name for f in fields(record)}
-    if unknown := sorted(set(raw) - names):
-        raise BadManifest(f"{where}: unknown field {unknown[0]!r}")
-    values = {k: _build(hints[k], v, f"{where}: {k}") for k, v in raw.items()}
-    try:
-        return cast(T, record(**values))
-    except TypeError as exc:
-        raise BadManifest(f"{where}: {exc}") from exc
 
 
 __all__ = [

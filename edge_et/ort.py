@@ -39,6 +39,7 @@ _NUMPY_TYPES = {
     "tensor(float16)": np.float16,
     "tensor(int32)": np.int32,
     "tensor(int64)": np.int64,
+    "tensor(uint8)": np.uint8,
 }
 _ERRORS_ONLY, _FATAL_ONLY = 3, 4
 # y = x + x over float[1], IR 8, opset 13: the smallest model that makes a provider do something.

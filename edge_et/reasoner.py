@@ -119,6 +119,7 @@ class Reasoner:
         think_budget_tokens: int,
         answer_budget_tokens: int,
         sampling: SamplingConfig | None = None,
+        ignore_stop: bool = False,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Generator[Chunk, None, ReasonerRun]:
         """Yield thinking and answer in pieces and return the record.
@@ -140,7 +141,12 @@ class Reasoner:
         context.start(prompt, sampling or self.sampling, cancelled)
         prefilled_s = time.perf_counter()
         done: Reasoned = yield from reason(
-            context, self._words, budgets, thinking=think, cancelled=cancelled
+            context,
+            self._words,
+            budgets,
+            thinking=think,
+            ignore_stop=ignore_stop,
+            cancelled=cancelled,
         )
         return ReasonerRun(
             thinking=done.thinking,

@@ -32,6 +32,7 @@ class ExtractorLike(Protocol):
         budget_tokens: int,
         sampling: SamplingConfig,
         limits: ImageLimits,
+        ignore_stop: bool,
         cancelled: Cancel,
     ) -> Generator[str, None, ExtractionRun]: ...
 
@@ -52,6 +53,7 @@ class ReasonerLike(Protocol):
         think_budget_tokens: int,
         answer_budget_tokens: int,
         sampling: SamplingConfig | None,
+        ignore_stop: bool,
         cancelled: Cancel,
     ) -> Generator[Chunk, None, ReasonerRun]: ...
 
@@ -105,6 +107,7 @@ def extract(
         budget_tokens=call.config.extraction_budget_tokens,
         sampling=call.config.extraction_sampling,
         limits=call.config.image_limits,
+        ignore_stop=call.config.ignore_stop,
         cancelled=call.cancelled,
     )
     run = yield from _noted(_as_chunks(pieces), call)
@@ -137,6 +140,7 @@ def think(
         think_budget_tokens=config.think_budget_tokens,
         answer_budget_tokens=config.answer_budget_tokens,
         sampling=config.reasoner_sampling,
+        ignore_stop=config.ignore_stop,
         cancelled=call.cancelled,
     )
     run = yield from _noted(chunks, call)

@@ -125,13 +125,17 @@ def reason(
     budgets: Budgets,
     *,
     thinking: bool,
+    ignore_stop: bool = False,
     cancelled: Cancel = lambda: False,
 ) -> Generator[Chunk, None, Reasoned]:
     """Run the state machine. `thinking`: the prompt ends inside an open thinking block.
 
-    Raises Cancelled within one token.
+    With `ignore_stop` both parts take their whole budgets and nothing more is insisted on. Raises
+    Cancelled within one token.
     """
-    run = _Run(model, vocabulary, cancelled)
+    marks = frozenset(vocabulary.think_marks or ())
+    ends = marks | vocabulary.stop_ids if ignore_stop else frozenset()
+    run = _Run(model, vocabulary, ends, cancelled)
     started_s = time.perf_counter()
     ended: FinishReason = "stop"
     if thinking:
@@ -180,9 +184,13 @@ class _Text:
 
 
 class _Run:
-    def __init__(self, model: TokenModel, vocabulary: Vocabulary, cancelled: Cancel) -> None:
+    def __init__(
+        self, model: TokenModel, vocabulary: Vocabulary, ends: frozenset[int], cancelled: Cancel
+    ) -> None:
+        """`ends`: tokens that may not be sampled at all, so that every budget is used up."""
         self._model = model
         self._vocabulary = vocabulary
+        self._ends = ends
         self._cancelled = cancelled
         self._marks = frozenset(vocabulary.think_marks or ())
         self.thought = _Text("thinking")
@@ -194,7 +202,7 @@ class _Run:
         _, close = self._vocabulary.think_marks
         ended: Literal["stop", "think_budget"] = "think_budget"
         while self.thought.tokens < budget:
-            token = self._sample()
+            token = self._sample(self._ends)
             if token == close:
                 self._model.feed((token,))
                 yield from self.thought.end()
@@ -213,8 +221,8 @@ class _Run:
 
     def answer(self, budget: int) -> Generator[Chunk, None, bool]:
         """ANSWER until something visible stands there; return whether the model ended it."""
-        stopped = yield from self._answer(budget, banned=self._marks)
-        if _BLANK_ANSWER.fullmatch(self.said.whole):
+        stopped = yield from self._answer(budget, banned=self._marks | self._ends)
+        if not self._ends and _BLANK_ANSWER.fullmatch(self.said.whole):
             stopped = yield from self._insist(cut=not stopped)
         if _BLANK_ANSWER.fullmatch(self.said.whole):
             stopped = False

@@ -97,6 +97,7 @@ class FakeExtractor:
         sampling: SamplingConfig,
         limits: ImageLimits,
         cancelled: Callable[[], bool],
+        ignore_stop: bool = False,
     ) -> Generator[str, None, ExtractionRun]:
         from edge_et.errors import Cancelled
 
@@ -163,6 +164,7 @@ class FakeReasoner:
         answer_budget_tokens: int,
         sampling: SamplingConfig | None,
         cancelled: Callable[[], bool],
+        ignore_stop: bool = False,
     ) -> Generator[Chunk, None, ReasonerRun]:
         self.asked.append(user_text)
         self.sampled_with.append(sampling)
@@ -176,7 +178,9 @@ class FakeReasoner:
             answer=answer_budget_tokens,
             closing=len(vocabulary.closing),
         )
-        done = yield from reason(model, vocabulary, budgets, thinking=think, cancelled=cancelled)
+        done = yield from reason(
+            model, vocabulary, budgets, thinking=think, ignore_stop=ignore_stop, cancelled=cancelled
+        )
         return ReasonerRun(
             thinking=done.thinking,
             answer=done.answer,

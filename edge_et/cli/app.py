@@ -38,6 +38,13 @@ mount(
     extra="export",
     summary="Check a model's files against their hashes, and its graphs against its checkpoint.",
 )
+mount(
+    app,
+    "bench",
+    target="edge_et_bench.cli:app",
+    extra="bench",
+    summary="Measure latency, memory and quality of pairs on this device.",
+)
 
 
 def _version(wanted: bool) -> None:
