@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import shutil
 import tempfile
@@ -33,7 +32,7 @@ from edge_et_export.checkpoint import (
     versions,
     write_tokenizer,
 )
-from edge_et_export.environment import quiet
+from edge_et_export.environment import quiet, release_memory
 from edge_et_export.precisions import Precisions
 from edge_et_export.progress import SILENT, Progress, writing
 from edge_et_export.staging import staged_folder
@@ -131,11 +130,13 @@ def _export(
     onnx = staged / "onnx"
     onnx.mkdir()
     with tempfile.TemporaryDirectory(prefix=".decoder-", dir=staged) as scratch:
-        read = _read(checkpoint, staged, Path(scratch), options, progress, estimate)
-        gc.collect()  # the language model: modules hold each other in circles
+        read, vision = _read(checkpoint, staged, Path(scratch), options, progress, estimate)
+        release_memory()
         with writing(progress, "vision", staged, estimate.vision_bytes):
-            made = export_vision(read.vision, onnx, wanted.vision)
+            made = export_vision(vision, onnx, wanted.vision)
             parts = [*read.manifest.parts, *_graphs(staged, "vision_encoder", made)]
+        del vision
+        release_memory()
         with writing(progress, "decoder", staged, estimate.decoder_bytes):
             made = export_decoder(read.decoder_source, onnx, wanted.decoder, block=read.block_size)
             parts += _graphs(staged, "decoder", made)
@@ -152,7 +153,6 @@ class _Read:
 
     manifest: ExtractorManifest
     reference: Reference
-    vision: PreTrainedModel
     decoder_source: Path
     block_size: int
 
@@ -164,8 +164,11 @@ def _read(
     options: ExtractorOptions,
     progress: Progress,
     estimate: Estimate,
-) -> _Read:
-    """Open the checkpoint, write all of the artifact but its graphs, and let go of the decoder."""
+) -> tuple[_Read, PreTrainedModel]:
+    """Open the checkpoint, write all of the artifact but its graphs, and let go of the decoder.
+
+    The vision tower is returned beside, to be let go of in its turn.
+    """
     from edge_et.tokenization import PromptTokenizer
     from edge_et_export.decoder import block_size, stage_decoder
     from edge_et_export.families import open_extractor
@@ -182,13 +185,13 @@ def _read(
         parts += _tables(opened, staged, options.precisions.embeddings)
     block = options.block_size or block_size(opened.causal)
     manifest = _manifest(opened, checkpoint, options)
-    return _Read(
+    read = _Read(
         manifest=replace(manifest, parts=tuple(parts), block_size=block),
         reference=reference,
-        vision=opened.vision,
         decoder_source=stage_decoder(opened.causal, scratch),
         block_size=block,
     )
+    return read, opened.vision
 
 
 def _manifest(

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_et.errors import ExportError
+from edge_et.errors import ArtifactError, ExportError
 from edge_et.manifest import (
     FILE_NAME,
     ReasonerManifest,
+    Source,
+    check_files,
     describe_part,
     file_sha256,
+    read_manifest,
     write_manifest,
 )
 from edge_et_export.architectures import architecture_named
@@ -64,14 +67,18 @@ def export_reasoner(
 ) -> ReasonerManifest:
     """Write the GGUF file `out` and `edge_et.json` beside it; return the manifest.
 
-    `checkpoint` is a folder with safetensors, or a GGUF file, which is checked and taken as it is.
-    Raises ExportError (unknown architecture, tensors or tokenizer that do not fit, existing
+    What lies at `out` and is already what would be made is kept, unless forced. `checkpoint` is a
+    folder with safetensors, or a GGUF file, which is checked and taken as it is. Raises
+    ExportError (unknown architecture, tensors or tokenizer that do not fit, existing
     target), OutOfDisk and OutOfMemory (before it begins, or on the way), ParityError, and for a
     GGUF file MissingArtifact and LoadFailed; in each case nothing is left at `out`.
     """
     is_gguf = checkpoint.suffix == ".gguf" and not checkpoint.is_dir()
     if not is_gguf:
         _check_request(checkpoint, options)
+    if not options.force and (kept := _already_there(checkpoint, out, options)) is not None:
+        log.info("%s is already this export", out)
+        return kept
     _check_target(out, force=options.force)
     with quiet(), workplace(out) as staged, full_disk_named(out.parent):
         if is_gguf:
@@ -87,6 +94,51 @@ def export_reasoner(
         (staged / out.name).replace(out)
         (staged / FILE_NAME).replace(out.parent / FILE_NAME)
     return manifest
+
+
+def _already_there(
+    checkpoint: Path, out: Path, options: ReasonerOptions
+) -> ReasonerManifest | None:
+    """Return the manifest beside `out` if both are whole and of these weights, type, versions."""
+    if not out.exists():
+        return None
+    try:
+        found = read_manifest(out.parent, ReasonerManifest)
+        check_files(out.parent, found, hashes=True)
+    except ArtifactError:
+        return None
+    part = found.parts[0]
+    if checkpoint.is_dir():
+        same = (
+            found.source == _source(checkpoint, options)
+            and part.precision == (options.type or _DEFAULT_TYPE)
+            and found.made_with == _made_with(options)
+            and all(r.relative_error <= r.tolerance for r in found.parity)
+        )
+    else:
+        same = (
+            part.sha256 == file_sha256(checkpoint)
+            and options.name in (None, found.source.name)
+            and options.license in (None, found.source.license)
+            and options.type in (None, part.precision)
+            and options.calibration is None
+        )
+    return found if same and part.path == out.name else None
+
+
+def _source(checkpoint: Path, options: ReasonerOptions) -> Source:
+    return source_of(
+        checkpoint,
+        name=options.name,
+        license_name=options.license or "unknown",
+        revision=options.revision,
+    )
+
+
+def _made_with(options: ReasonerOptions) -> dict[str, str]:
+    if options.calibration is None:
+        return versions()
+    return versions() | {"calibration": f"sha256:{file_sha256(options.calibration)}"}
 
 
 def _check_request(checkpoint: Path, options: ReasonerOptions) -> None:
@@ -140,12 +192,7 @@ def _export(
         require_room(estimate, path)
     progress.part("load", None)
     row = architecture_named(architecture_of(checkpoint), checkpoint)
-    source = source_of(
-        checkpoint,
-        name=options.name,
-        license_name=options.license or "unknown",
-        revision=options.revision,
-    )
+    source = _source(checkpoint, options)
     loaded = _Loaded(
         model=load_strictly(checkpoint, getattr(transformers, row.model_class)),
         tokenizer=transformers.AutoTokenizer.from_pretrained(checkpoint, local_files_only=True),
@@ -154,13 +201,11 @@ def _export(
     whole = path if plain == kind else path.with_name(f"{path.name}.whole")
     with writing(progress, "weights", path.parent, estimate.whole_bytes):
         write_gguf(loaded.model, row, checkpoint, whole, plain, loaded.card)
-    made_with = versions()
     if whole != path:
         importance = None
         if options.calibration is not None:
             progress.part("calibration", None)
             importance = importance_of(loaded.model, loaded.tokenizer, row, options.calibration)
-            made_with["calibration"] = f"sha256:{file_sha256(options.calibration)}"
         with writing(progress, "quantize", path.parent, estimate.quantized_bytes):
             quantize(whole, path, kind, importance)
         whole.unlink()
@@ -176,7 +221,7 @@ def _export(
         context_tokens=loaded.model.config.max_position_embeddings,
         sampling=loaded.card.sampling,
         parity=(parity,),
-        made_with=made_with,
+        made_with=_made_with(options),
     )
 
 

@@ -72,11 +72,12 @@ def extractor_estimate(checkpoint: Path, precisions: Precisions) -> Estimate:
     # The traced graph and the quantizer's copy of it; the causal model for the builder.
     traced, staged = 2 * _WIDEN * weights.vision, _WIDEN * decoder
     disk = graphs + table + vision + max(traced, staged + decoders)
-    # First the whole checkpoint; then the vision tower and four copies of it for its graph, not all
-    # of which are given back; then, beside them, the builder's own model and its graph.
-    vision_copies = 5 * _WIDEN * weights.vision
-    making = vision_copies + 2 * _WIDEN * (decoder + weights.table)
-    memory = _LIBRARIES_BYTES + max(_WIDEN * weights.loaded, making)
+    # One after the other: the checkpoint in float32, and as it is read; the vision tower and copies
+    # of it for its graph; the builder's own model, its graph, and the head by itself.
+    whole = 1.5 * _WIDEN * weights.loaded
+    tower = 5 * _WIDEN * weights.vision
+    building = 2 * _WIDEN * (decoder + weights.table)
+    memory = _LIBRARIES_BYTES + max(whole, tower, building)
     return Estimate(
         disk_bytes=int(disk),
         memory_bytes=int(memory),

@@ -91,9 +91,12 @@ def test_what_the_command_says_of_it_stands(official: Path, tmp_path: Path) -> N
     assert (done.exit_code, done.stdout.strip()) == (0, str(out))
     source = read_manifest(tmp_path, ReasonerManifest).source
     assert (source.name, source.license) == ("a/b", "Apache-2.0")
-    again = CliRunner().invoke(app, arguments)
-    assert again.exit_code == 1
-    assert "exists already" in again.stderr
+    kept = CliRunner().invoke(app, arguments)
+    assert kept.exit_code == 0
+    assert "is already this export" in kept.stderr
+    renamed = CliRunner().invoke(app, [*arguments[:-1], "c/d"])
+    assert renamed.exit_code == 1
+    assert "exists already" in renamed.stderr
 
 
 def test_a_file_can_be_adopted_where_it_lies(official: Path, tmp_path: Path) -> None:

@@ -218,6 +218,22 @@ def test_tensors_are_accounted_for(checkpoints: dict[str, Path], tmp_path: Path)
     assert not (tmp_path / "out" / "r.gguf").exists()
 
 
+def test_what_is_right_already_is_kept(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "r.gguf"
+    export(checkpoints["tied"], out, type="f16")
+    made_ns = out.stat().st_mtime_ns
+    export(checkpoints["tied"], out, type="f16")
+    assert out.stat().st_mtime_ns == made_ns
+    for other in ({"type": "q8_0"}, {"type": "f16", "name": "another"}):
+        with pytest.raises(ExportError, match="exists already"):
+            export(checkpoints["tied"], out, **other)
+    data = bytearray(out.read_bytes())
+    data[-1] ^= 1
+    out.write_bytes(data)
+    with pytest.raises(ExportError, match="exists already"):
+        export(checkpoints["tied"], out, type="f16")
+
+
 def test_targets(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     out = tmp_path / "r.gguf"
     with pytest.raises(ExportError, match=r"FILE\.gguf"):

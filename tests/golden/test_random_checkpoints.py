@@ -1,0 +1,27 @@
+"""Random checkpoints at true shapes, made small here: transformers opens them as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+
+def test_a_sharded_reasoner_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edge_et_bench import random_checkpoints as made
+
+    tiny = made.TextShape(hidden=64, inner=96, layers=2, heads=4, kv_heads=2, head_dim=16)
+    monkeypatch.setitem(made.TEXT_SHAPES, "tiny", tiny)
+    monkeypatch.setattr(made, "VOCABULARY", 1100)
+    monkeypatch.setattr(made, "_SHARD_BYTES", 60_000)
+    folder = made.make_reasoner(tmp_path / "reasoner", "tiny")
+    assert len(list(folder.glob("*.safetensors"))) > 2
+    model, found = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, output_loading_info=True
+    )
+    assert not any(found.values()), found
+    assert isinstance(model, transformers.Qwen3ForCausalLM)
+    assert torch.isfinite(model(torch.tensor([[1, 2, 3]])).logits).all()
