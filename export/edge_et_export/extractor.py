@@ -185,10 +185,12 @@ def _read(
         parts += _tables(opened, staged, options.precisions.embeddings)
     block = options.block_size or block_size(opened.causal)
     manifest = _manifest(opened, checkpoint, options)
+    with writing(progress, "weights", staged, estimate.whole_bytes):
+        decoder_source = stage_decoder(opened.causal, scratch)
     read = _Read(
         manifest=replace(manifest, parts=tuple(parts), block_size=block),
         reference=reference,
-        decoder_source=stage_decoder(opened.causal, scratch),
+        decoder_source=decoder_source,
         block_size=block,
     )
     return read, opened.vision

@@ -69,9 +69,9 @@ def extractor_estimate(checkpoint: Path, precisions: Precisions) -> Estimate:
     table = weights.table * _TABLE_BYTES[precisions.embeddings]
     vision = weights.vision * sum(_VISION_BYTES[p] for p in precisions.vision)
     decoders = decoder * sum(_DECODER_BYTES[p] for p in precisions.decoder)
-    # The traced graph and the quantizer's copy of it; the causal model for the builder.
+    # The traced graph and the quantizer's copy of it; all the while the model for the builder.
     traced, staged = 2 * _WIDEN * weights.vision, _WIDEN * decoder
-    disk = graphs + table + vision + max(traced, staged + decoders)
+    disk = graphs + table + vision + staged + max(traced, decoders)
     # One after the other: the checkpoint in float32, and as it is read; the vision tower and copies
     # of it for its graph; the builder's own model, its graph, and the head by itself.
     whole = 1.5 * _WIDEN * weights.loaded
@@ -82,8 +82,9 @@ def extractor_estimate(checkpoint: Path, precisions: Precisions) -> Estimate:
         disk_bytes=int(disk),
         memory_bytes=int(memory),
         vision_bytes=int(traced + vision),
-        decoder_bytes=int(staged + decoders),
+        decoder_bytes=int(decoders),
         table_bytes=int(table),
+        whole_bytes=int(staged),
     )
 
 

@@ -273,7 +273,7 @@ def test_the_command(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     done = CliRunner().invoke(app, arguments)
     assert (done.exit_code, done.stdout.strip()) == (0, str(out))
     assert "reasoner f16: relative error" in done.stderr
-    again = CliRunner().invoke(app, arguments)
+    again = CliRunner().invoke(app, [*arguments[:-1], "q8_0"])
     assert again.exit_code == 1
     assert again.stderr.startswith("error[export_failed]: ")
     assert again.stdout == ""
