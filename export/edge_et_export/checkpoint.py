@@ -85,7 +85,10 @@ def _check_whole(path: Path) -> None:
 
 def load_strictly(folder: Path, model_class: Any) -> PreTrainedModel:
     """Load in float32; raise ExportError naming the first tensor missing, surplus or misshapen."""
+    from transformers.utils.logging import disable_progress_bar
+
     weights = weight_files(folder)
+    disable_progress_bar()  # the export has its own, with all its parts
     try:
         model, found = model_class.from_pretrained(
             folder,

@@ -26,7 +26,8 @@ F32 = NDArray[np.float32]
 # On the relative error. Float graphs differ by rounding only. Random weights are the worst case of
 # quantization (no outlier is worth keeping, no direction is redundant); measured on tiny ones:
 # int8 up to 0.03, q4 0.38, f16 0.0012, bf16 0.008, q8_0 0.034, q5_k_m 0.13, q4_k_m 0.26, q4_0 0.29.
-# The trained starter: int8 0.012, q8_0 0.004.
+# Errors grow with depth: 28 random layers (Qwen3-1.7B) reach 0.37 in q4_k_m, docs/export.md.
+# The trained starter: int8 0.01, q8_0 0.006.
 TOLERANCES = {
     "vision_encoder": {"fp32": 1e-4, "fp16": 0.01, "int8": 0.08},
     "decoder": {"fp32": 1e-3, "fp16": 0.02, "int8": 0.08, "q4": 0.45, "q4f16": 0.45},
@@ -35,9 +36,9 @@ TOLERANCES = {
         "f16": 0.01,
         "bf16": 0.03,
         "q8_0": 0.08,
-        "q5_k_m": 0.2,
-        "q4_k_m": 0.35,
-        "q4_0": 0.45,
+        "q5_k_m": 0.25,
+        "q4_k_m": 0.45,
+        "q4_0": 0.5,
     },
 }
 
