@@ -38,7 +38,7 @@ class Estimate:
     disk_bytes: int
     """At the fullest moment, scratch files included."""
     memory_bytes: int
-    """At the fullest moment, child processes included."""
+    """At the fullest moment, child processes included, mapped files not."""
     vision_bytes: int = 0
     """Written by that part, scratch files included, like the next four."""
     decoder_bytes: int = 0
@@ -72,11 +72,12 @@ def extractor_estimate(checkpoint: Path, precisions: Precisions) -> Estimate:
     # The traced graph and the quantizer's copy of it; all the while the model for the builder.
     traced, staged = 2 * _WIDEN * weights.vision, _WIDEN * decoder
     disk = graphs + table + vision + staged + max(traced, decoders)
-    # One after the other: the checkpoint in float32, and as it is read; the vision tower and copies
-    # of it for its graph; the builder's own model, its graph, and the head by itself.
-    whole = 1.5 * _WIDEN * weights.loaded
+    # One after the other: the checkpoint in float32; the vision tower and copies of it for its graph;
+    # the builder's graph and the head by itself. What is mapped from files, as the builder's model
+    # is, the system can take back.
+    whole = _WIDEN * weights.loaded
     tower = 5 * _WIDEN * weights.vision
-    building = 2 * _WIDEN * (decoder + weights.table)
+    building = 1.5 * _WIDEN * (decoder + weights.table)
     memory = _LIBRARIES_BYTES + max(whole, tower, building)
     return Estimate(
         disk_bytes=int(disk),
