@@ -72,9 +72,9 @@ def extractor_estimate(checkpoint: Path, precisions: Precisions) -> Estimate:
     # The traced graph and the quantizer's copy of it; all the while the model for the builder.
     traced, staged = 2 * _WIDEN * weights.vision, _WIDEN * decoder
     disk = graphs + table + vision + staged + max(traced, decoders)
-    # One after the other: the checkpoint in float32; the vision tower and copies of it for its graph;
-    # the builder's graph and the head by itself. What is mapped from files, as the builder's model
-    # is, the system can take back.
+    # One after the other: the checkpoint in float32; the vision tower and copies of it for its
+    # graph; the builder's graph and the head by itself. What is mapped from files, as the builder's
+    # model is, the system can take back.
     whole = _WIDEN * weights.loaded
     tower = 5 * _WIDEN * weights.vision
     building = 1.5 * _WIDEN * (decoder + weights.table)
