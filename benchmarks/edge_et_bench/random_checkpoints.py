@@ -160,12 +160,15 @@ def _write(
     folder.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(seed)
     shard: dict[str, Tensor] = {}
+    places: dict[str, str] = {}
     shards = size_bytes = 0
 
     def flush() -> None:
         nonlocal shard, shards, size_bytes
         shards, size_bytes = shards + 1, 0
-        save_file(shard, folder / f"model-{shards:05d}.safetensors", metadata={"format": "pt"})
+        file = f"model-{shards:05d}.safetensors"
+        save_file(shard, folder / file, metadata={"format": "pt"})
+        places.update(dict.fromkeys(shard, file))
         shard = {}
 
     for name, shape in names:
@@ -174,6 +177,8 @@ def _write(
         if size_bytes > _SHARD_BYTES:
             flush()
     flush()
+    index = {"metadata": {}, "weight_map": places}  # transformers finds the shards by it
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     for file in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(_tokenizer_folder() / file, folder / file)
