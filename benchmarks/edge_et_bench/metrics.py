@@ -9,6 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 CONFIDENCE = 0.95
+BUSY = 0.1
+"""Share of the cores that others used, from which a machine counts as busy."""
+_ROUNDING = 1e-12
 THROTTLED = 1.1
 """Last repeat over first, from which a run counts as throttled."""
 
@@ -70,9 +73,9 @@ def paired_ratio(a: Sequence[float], b: Sequence[float]) -> Ratio:
         raise ValueError("a paired test needs at least two pairs")
     logs = np.log(np.asarray(b, np.float64)), np.log(np.asarray(a, np.float64))
     mean = float(np.mean(logs[0] - logs[1]))
-    if np.ptp(logs[0] - logs[1]) == 0:  # every pair says the same: there is nothing to test
+    if np.ptp(logs[0] - logs[1]) < _ROUNDING:  # every pair says the same: nothing to test
         same = math.exp(mean)
-        return Ratio(value=same, low=same, high=same, p=float(mean == 0), n=len(a))
+        return Ratio(value=same, low=same, high=same, p=float(abs(mean) < _ROUNDING), n=len(a))
     test = ttest_rel(*logs)
     interval = test.confidence_interval(CONFIDENCE)
     return Ratio(

@@ -181,6 +181,8 @@ class Sample:
     """Resident memory of the process tree, by stage; a stage too short to be seen is absent."""
     energy_joules: dict[str, float] | None
     """By counter; None where the machine has none."""
+    others_share: float
+    """Of all cores' time, used by other processes meanwhile; 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 
 from edge_et_bench.compare import Comparison
-from edge_et_bench.metrics import THROTTLED, Spread
+from edge_et_bench.metrics import BUSY, THROTTLED, Spread
 from edge_et_bench.records import Environment, Quality, Run
 from edge_et_bench.summary import USER_METRICS, StageSummary, Summary, summarize
 
@@ -138,8 +138,7 @@ def _notes(summary: Summary) -> list[str]:
         "; ".join(halves) if halves else "device unknown",
         f"files: {', '.join(parts) or 'unknown'}",
         f"memory: peak {memory.peak_bytes / _MB:.0f} MB, of it "
-        f"{memory.baseline_bytes / _MB:.0f} MB before the load"
-        + _split(memory.peak_anonymous_bytes, memory.peak_file_bytes),
+        f"{memory.baseline_bytes / _MB:.0f} MB before the load{split}",
         f"load with a {run.load.page_cache} page cache{resident}",
     ]
     lines += [f"vision: {s.seconds_per_step:.4f} s a tile" for s in summary.stages
@@ -155,6 +154,8 @@ def _notes(summary: Summary) -> list[str]:
     if summary.throttling is not None:
         warning = ": THROTTLED?" if summary.throttling > THROTTLED else ""
         lines.append(f"last repeat over first: {summary.throttling:.2f}{warning}")
+    busy = ": a BUSY machine, times mislead" if summary.others_share > BUSY else ""
+    lines.append(f"other processes used {summary.others_share:.0%} of the cores{busy}")
     lines.append(f"energy: {_energy(run)}")
     return [f"- {line}" for line in lines]
 

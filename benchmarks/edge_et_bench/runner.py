@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import subprocess
@@ -113,22 +114,24 @@ def run_plan(
 
 def run_job(job: Job, told: Callable[[str, int, int], None]) -> Run:
     """Run a job in a process of its own. Raises WorkerFailed."""
-    process = subprocess.Popen(
+    run = None
+    with subprocess.Popen(
         [sys.executable, "-m", _WORKER],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         encoding="utf-8",
-    )
-    try:
-        assert process.stdin is not None
-        process.stdin.write(json.dumps(asdict(job)))
-        process.stdin.close()
-        run = _follow(_events(process), told)
-        code = process.wait()
-    finally:
-        process.kill()  # a no-op once it has ended
-        process.wait()
+    ) as process:
+        try:
+            assert process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):  # it died: its exit code says more
+                process.stdin.write(json.dumps(asdict(job)))
+                process.stdin.close()
+            run = _follow(_events(process), told)
+        except BaseException:
+            process.kill()
+            raise
+    code = process.returncode
     if run is None:
         raise WorkerFailed(
             f"the process of {job.configuration.label} on {job.workload.name} ended with "

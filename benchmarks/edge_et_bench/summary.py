@@ -38,6 +38,8 @@ class Summary:
     """By metric; absent where no such token came."""
     stages: tuple[StageSummary, ...]
     peak_bytes: int
+    others_share: float
+    """Of the cores, taken by other processes: the mean over the samples."""
     throttling: float | None
     """The last repeat over the first, of the round where this is largest."""
     quality: Quality | None
@@ -78,6 +80,7 @@ def _summary(runs: list[Run]) -> Summary:
             if any(stage_seconds(sample, name) is not None for sample in samples)
         ),
         peak_bytes=max(run.memory.peak_bytes for run in runs),
+        others_share=sum(s.others_share for s in samples) / len(samples),
         throttling=max((s for s in slowdowns if s is not None), default=None),
         quality=next((run.quality for run in runs if run.quality), None),
     )

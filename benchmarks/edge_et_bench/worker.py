@@ -110,6 +110,7 @@ def _prepare_cache(job: Job, files: tuple[Path, ...]) -> float | None:
 def _repeats(
     job: Job, adapter: Adapter, sampler: Sampler, counters: Counters, told: Told
 ) -> tuple[Sample, ...]:
+    from edge_et_bench.busy import Others
     from edge_et_bench.workloads import request_of
 
     workload, request, samples = job.workload, request_of(job.workload), []
@@ -119,7 +120,7 @@ def _repeats(
     for repeat in range(workload.repeats):
         told("repeats", repeat, workload.repeats)
         time.sleep(workload.delay_s)
-        energy_before, from_s = counters.read(), sampler.now_s()
+        others, energy_before, from_s = Others(), counters.read(), sampler.now_s()
         outcome = adapter.ask(request)
         samples.append(
             Sample(
@@ -128,6 +129,7 @@ def _repeats(
                 outcome=outcome,
                 stage_peaks_bytes=sampler.stage_peaks(from_s, outcome),
                 energy_joules=counters.since(energy_before),
+                others_share=others.share(),
             )
         )
     return tuple(samples)

@@ -136,6 +136,7 @@ def collect(
     cancelled: Callable[[], bool] = lambda: False,
     text: str = "abc",
     limits: ImageLimits = NO_LIMITS,
+    ignore_stop: bool = False,
 ) -> tuple[list[str], ExtractionRun]:
     image = load_image(Image.new("RGB", (20, 10)))
     stream = extractor.stream(
@@ -144,6 +145,7 @@ def collect(
         budget_tokens=budget_tokens,
         sampling=GREEDY,
         limits=limits,
+        ignore_stop=ignore_stop,
         cancelled=cancelled,
     )
     pieces = []
@@ -165,6 +167,12 @@ def test_the_record_tells_the_run() -> None:
     assert (run.image.used_height_px, run.image.used_width_px) == (4, 8)
     assert vision.tiles == [(3, TILE_PX, TILE_PX)]
     assert decoder.capacity_tokens == run.prompt_tokens + 50
+
+
+def test_ignoring_the_end_takes_the_budget_whole() -> None:
+    extractor, _, _ = make([0, 1])  # then the stop token for ever
+    _, run = collect(extractor, budget_tokens=7, ignore_stop=True)
+    assert (run.generated_tokens, run.finish_reason) == (7, "extraction_length")
 
 
 def test_features_stand_where_the_image_stood() -> None:

@@ -10,14 +10,29 @@ from edge_et.types import Chunk
 from tests.fakes import CLOSE, EOS, OPEN, FakeModel, FakeVocabulary
 
 
-def run(script, *, rest=EOS, think=50, answer=20, thinking=True, room=10_000, cancelled=None):
+def run(
+    script,
+    *,
+    rest=EOS,
+    think=50,
+    answer=20,
+    thinking=True,
+    room=10_000,
+    ignore_stop=False,
+    cancelled=None,
+):
     vocabulary = FakeVocabulary()
     model = FakeModel(vocabulary, script, rest, room)
     budgets = Budgets(
         think_tokens=think, answer_tokens=answer, answer_cut="length", context_tokens=room
     )
     stream = reason(
-        model, vocabulary, budgets, thinking=thinking, cancelled=cancelled or (lambda: False)
+        model,
+        vocabulary,
+        budgets,
+        thinking=thinking,
+        ignore_stop=ignore_stop,
+        cancelled=cancelled or (lambda: False),
     )
     chunks: list[Chunk] = []
     while True:
@@ -182,3 +197,18 @@ def test_a_context_that_cuts_the_answer_is_named():
 def test_a_prompt_that_leaves_no_room_is_refused():
     with pytest.raises(ContextOverflow, match="100 tokens"):
         plan(limit=130)
+
+
+def test_ignoring_the_end_takes_both_budgets_whole():
+    script = ["hm ", CLOSE, EOS, "so ", "it ", "is ", EOS, "a ", CLOSE, "star ", "b "]
+    done, _, model = run(script, rest="x ", think=4, answer=5, ignore_stop=True)
+    assert (done.think_tokens, done.answer_tokens) == (4, 5)
+    assert (done.thinking, done.answer) == ("hm so it is", "a star b x x")
+    assert model.read.count(CLOSE) == 1  # the one that is written
+    assert (done.finish_reason, model.sampled) == ("length", 9)
+
+
+def test_ignoring_the_end_insists_on_nothing():
+    done, _, model = run(["hm "], rest="\n", think=2, answer=3, ignore_stop=True)
+    assert (done.answer_tokens, model.sampled) == (3, 5)
+    assert done.answer == "hm"
