@@ -78,10 +78,9 @@ def make_adapter(configuration: Configuration) -> Adapter:
         raise InputError(f"unknown runtime {configuration.runtime!r}; known are {known}")
     module, _, name = target.partition(":")
     try:
-        kind = getattr(import_module(module), name)
+        return cast(Adapter, getattr(import_module(module), name)(configuration))
     except ModuleNotFoundError as exc:
         raise MissingDependency(
             f"the runtime {configuration.runtime} needs {exc.name}, which is not installed",
             hint=INSTALL.get(configuration.runtime, f"pip install {exc.name}"),
         ) from exc
-    return cast(Adapter, kind(configuration))

@@ -47,9 +47,9 @@ def configurations(choice: Choice, *, alone: bool) -> tuple[Configuration, ...]:
 
 
 def _own(choice: Choice, *, alone: bool) -> Iterator[Configuration]:
-    for folder, precision in product(choice.extractors, choice.decoders or (None,)):
+    for (folder, name), precision in product(_named(choice.extractors), choice.decoders or (None,)):
         yield Configuration(
-            label=f"edge-et {folder.name} {precision or ''}".rstrip(),
+            label=f"edge-et {name} {precision or ''}".rstrip(),
             runtime="edge-et-decoder" if alone else "edge-et",
             extractor=str(folder),
             reasoner=choice.reasoner,
@@ -61,18 +61,18 @@ def _own(choice: Choice, *, alone: bool) -> Iterator[Configuration]:
 
 def _peers(choice: Choice) -> Iterator[Configuration]:
     eyes = {"mmproj": str(choice.mmproj)} if choice.mmproj else {}
-    for file in choice.ggufs:
-        yield _peer(choice, "llama.cpp", file.stem, {"model": str(file)} | eyes)
-    for folder in choice.checkpoints:
+    for file, name in _named(choice.ggufs):
+        yield _peer(choice, "llama.cpp", name, {"model": str(file)} | eyes)
+    for folder, name in _named(choice.checkpoints):
         for dtype in DTYPES:
             options = {"checkpoint": str(folder), "dtype": dtype}
-            yield _peer(choice, "transformers", f"{folder.name} {dtype}", options)
+            yield _peer(choice, "transformers", f"{name} {dtype}", options)
     for runtime, folders in (
         ("onnxruntime-genai", choice.genai),
         ("openvino-genai", choice.openvino),
     ):
-        for folder in folders:
-            yield _peer(choice, runtime, folder.name, {"model": str(folder)})
+        for folder, name in _named(folders):
+            yield _peer(choice, runtime, name, {"model": str(folder)})
     if choice.url is not None:
         options = {"url": choice.url, "model": choice.url_model}
         yield _peer(choice, "openai-url", choice.url_model, options)
@@ -86,3 +86,11 @@ def _peer(choice: Choice, runtime: str, what: str, options: dict[str, str]) -> C
         threads=choice.threads,
         options=options,
     )
+
+
+def _named(paths: tuple[Path, ...]) -> list[tuple[Path, str]]:
+    """Give each a name that no other has: the last part of it, the whole where that is not
+    enough."""
+    short = [path.stem if path.suffix == ".gguf" else path.name for path in paths]
+    names = short if len(set(short)) == len(short) else [str(path) for path in paths]
+    return list(zip(paths, names, strict=True))

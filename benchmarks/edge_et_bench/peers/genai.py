@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from edge_et import ort
 from edge_et.errors import BadManifest, InputError, LoadFailed
 from edge_et_bench.adapters import Request
@@ -83,8 +85,9 @@ class Genai:
         self._model = None
 
     def _text(self, ids: Any) -> str:
-        text: str = self._genai.Tokenizer(self._model).decode(ids)
-        return text
+        """Decode; its own tokenizer drops what follows bytes that are no UTF-8."""
+        path = self._folder / "tokenizer.json"
+        return Tokenizer.from_file(str(path)).decode(list(ids)) if path.is_file() else ""
 
     def _generator(self, tokens: int) -> Any:
         """Return a greedy generator of exactly so many tokens, the prompt's included."""

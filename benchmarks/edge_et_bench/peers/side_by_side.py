@@ -11,13 +11,16 @@ from edge_et_bench.summary import StageSummary, Summary, summarize
 
 _HEADS = (
     "runtime", "load s", "vision s", "prefill s", "prefill tokens/s", "decode s",
-    "decode tokens/s", "first token s", "n", "peak MB",
+    "decode tokens/s", "first token s", "n", "peak MB", "others",
 )  # fmt: skip
 
 
 def side_by_side(runs: Sequence[Run], failures: Mapping[str, WorkerFailed]) -> str:
-    """Return the machine, a table for each workload (medians of the seconds, all tokens over all
-    seconds), and what did not run."""
+    """Return the machine, a table for each workload, and what did not run.
+
+    Seconds are medians, rates all tokens over all seconds; `others` is the share of the cores that
+    other processes used meanwhile: where it is large, times mislead.
+    """
     summaries = summarize(runs)
     names = dict.fromkeys(summary.run.workload.name for summary in summaries)
     sections = [
@@ -60,6 +63,7 @@ def _row(summary: Summary) -> tuple[str, ...]:
         f"{first.p50:.3f}" if first else "",
         str(summary.stages[0].seconds.n),
         f"{summary.peak_bytes / 1e6:.0f}",
+        f"{summary.others_share:.0%}",
     )
 
 
