@@ -20,6 +20,8 @@ from edge_et_bench.peers.one_model import Laps
 from edge_et_bench.records import Configuration, Demand, Outcome, Used
 
 _GRAPH = "openvino_model.xml"
+_WHOLE_PROMPT_TOKENS = 1 << 16
+"""More than any prompt: it is read in one go."""
 
 
 class OpenvinoGenai:
@@ -42,8 +44,9 @@ class OpenvinoGenai:
         try:
             self._vocab_size = _vocab_size(self._folder / _GRAPH)
             self._pipeline = openvino_genai.LLMPipeline(
-                str(self._folder), "CPU", INFERENCE_NUM_THREADS=self._threads
-            )
+                str(self._folder), "CPU", {"scheduler_config": _scheduler()},
+                INFERENCE_NUM_THREADS=self._threads,
+            )  # fmt: skip
         except RuntimeError as exc:
             raise LoadFailed(
                 f"OpenVINO cannot load {self._folder}: {exc}",
@@ -105,6 +108,15 @@ class _Each(openvino_genai.StreamerBase):  # type: ignore[misc]  # no types
 
     def end(self) -> None:
         pass
+
+
+def _scheduler() -> Any:
+    """Return its own settings for one user, less the cache of prompts: with that it would read the
+    same prompt once only."""
+    scheduler = openvino_genai.SchedulerConfig()
+    scheduler.max_num_batched_tokens = _WHOLE_PROMPT_TOKENS
+    scheduler.enable_prefix_caching = False
+    return scheduler
 
 
 def _vocab_size(graph: Path) -> int:
