@@ -215,6 +215,17 @@ def make_checkpoint(
     typer.echo(str(make(out, size, seed=seed)))
 
 
+@app.command("make-mmproj")
+def make_mmproj(
+    checkpoint: Annotated[Path, typer.Argument(help="LLaVA checkpoint with a SigLIP tower.")],
+    out: Annotated[Path, typer.Option(help="GGUF file to write.")],
+) -> None:
+    """Write tower and projector for llama.cpp, so that it sees with the same weights."""
+    from edge_et_bench.mmproj import write_mmproj
+
+    typer.echo(str(write_mmproj(checkpoint, out)))
+
+
 def _configurations(
     pairs: Sequence[str],
     runtimes: Sequence[str],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from edge_et.errors import InferenceFailed, LoadFailed, MissingDependency
 from edge_et_bench.adapters import Request
 from edge_et_bench.peers.one_model import Laps
 
+_log = logging.getLogger(__name__)
+_kept: list[object] = []
+"""Callbacks of which C holds only the pointer."""
 _BATCH_TOKENS = 512
 _MARKER = "<image-goes-here>"
 
@@ -134,4 +138,12 @@ def _library() -> Any:
             f"this build of llama-cpp-python has no libmtmd: {exc}",
             hint="pip install --force-reinstall 'llama-cpp-python>=0.3.36,<0.4'",
         ) from exc
+    callback = llama_library.runtime().llama_log_callback(_on_log)
+    _kept.append(callback)
+    mtmd_cpp.mtmd_helper_log_set(callback, None)
     return mtmd_cpp
+
+
+def _on_log(_: int, text: bytes, __: Any) -> None:
+    """It tells of every image on stderr."""
+    _log.debug("%s", text.decode("utf-8", "replace").rstrip())
