@@ -10,8 +10,22 @@ from typing import Protocol, cast
 from edge_et.errors import InputError, MissingDependency
 from edge_et_bench.records import Configuration, Demand, Outcome, Used
 
-ADAPTERS = {"edge-et": "edge_et_bench.own:EdgeET"}
-"""Runtime -> "module:class"; the class takes the Configuration. A peer adds its line here."""
+ADAPTERS = {
+    "edge-et": "edge_et_bench.own:EdgeET",
+    "edge-et-decoder": "edge_et_bench.own_decoder:OwnDecoder",
+    "llama.cpp": "edge_et_bench.peers.llama_cpp:LlamaCpp",
+    "transformers": "edge_et_bench.peers.transformers_cpu:TransformersCpu",
+    "onnxruntime-genai": "edge_et_bench.peers.genai:Genai",
+    "openvino-genai": "edge_et_bench.peers.openvino_genai:OpenvinoGenai",
+    "openai-url": "edge_et_bench.peers.openai_url:OpenAIUrl",
+}
+"""Runtime -> "module:class"; the class takes the Configuration."""
+INSTALL = {
+    "transformers": 'pip install "edge-et[export]"',
+    "onnxruntime-genai": 'pip install "edge-et[export]"',
+    "openvino-genai": "pip install openvino-genai",
+}
+"""What brings a runtime; for the others the package that was missed has the module's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +47,8 @@ class Request:
     forced: Tokens | None
     max_tiles: int | None
     seed: int
+    prompt_tokens: int | None = None
+    """See `Workload`; only runtimes of one model take it."""
 
 
 class Adapter(Protocol):
@@ -62,10 +78,9 @@ def make_adapter(configuration: Configuration) -> Adapter:
         raise InputError(f"unknown runtime {configuration.runtime!r}; known are {known}")
     module, _, name = target.partition(":")
     try:
-        kind = getattr(import_module(module), name)
+        return cast(Adapter, getattr(import_module(module), name)(configuration))
     except ModuleNotFoundError as exc:
         raise MissingDependency(
             f"the runtime {configuration.runtime} needs {exc.name}, which is not installed",
-            hint=f"pip install {exc.name}",
+            hint=INSTALL.get(configuration.runtime, f"pip install {exc.name}"),
         ) from exc
-    return cast(Adapter, kind(configuration))

@@ -12,9 +12,11 @@ import typer
 from typer.core import TyperGroup
 
 from edge_et_bench.bars import Shown, bar
+from edge_et_bench.output import rendered, write
+from edge_et_bench.peers.cli import peers
 
 if TYPE_CHECKING:
-    from edge_et_bench.records import Configuration, Quality, Run, Workload
+    from edge_et_bench.records import Configuration, Quality, Workload
 
 
 class _RunByDefault(TyperGroup):
@@ -104,11 +106,11 @@ def run(
     )
     with bar() as shown:
         runs = run_plan(plan, Shown(shown))
-    _write(_render(runs, format), out)
+    write(rendered(runs, format), out)
     if html is not None:
         from edge_et_bench.html import page
 
-        _write(page(runs), html)
+        write(page(runs), html)
 
 
 @app.command()
@@ -127,9 +129,9 @@ def compare(
 
     comparisons = compared(read_runs(a), read_runs(b))
     if format == "json":
-        _write(json.dumps([asdict(one) for one in comparisons], indent=1) + "\n", None)
+        write(json.dumps([asdict(one) for one in comparisons], indent=1) + "\n", None)
     else:
-        _write(comparison_markdown(comparisons), None)
+        write(comparison_markdown(comparisons), None)
 
 
 @app.command()
@@ -143,11 +145,11 @@ def render(
     from edge_et_bench.record_files import read_runs
 
     runs = tuple(run for file in files for run in read_runs(file))
-    _write(_render(runs, format), out)
+    write(rendered(runs, format), out)
     if html is not None:
         from edge_et_bench.html import page
 
-        _write(page(runs), html)
+        write(page(runs), html)
 
 
 @app.command("quality")
@@ -190,7 +192,10 @@ def quality_command(
             )
     finally:
         adapter.close()
-    _write(_quality(found, format), None)
+    write(_quality(found, format), None)
+
+
+app.command("peers")(peers)
 
 
 @app.command("make-checkpoint")
@@ -208,6 +213,17 @@ def make_checkpoint(
         "reasoner": random_checkpoints.make_reasoner,
     }[half]
     typer.echo(str(make(out, size, seed=seed)))
+
+
+@app.command("make-mmproj")
+def make_mmproj(
+    checkpoint: Annotated[Path, typer.Argument(help="LLaVA checkpoint with a SigLIP tower.")],
+    out: Annotated[Path, typer.Option(help="GGUF file to write.")],
+) -> None:
+    """Write tower and projector for llama.cpp, so that it sees with the same weights."""
+    from edge_et_bench.mmproj import write_mmproj
+
+    typer.echo(str(write_mmproj(checkpoint, out)))
 
 
 def _configurations(
@@ -256,18 +272,6 @@ def _workloads(
     return tuple(replace(one, **changes) for choice in choices for one in find_workloads(choice))
 
 
-def _render(runs: tuple[Run, ...], format: str) -> str:
-    from edge_et_bench import record_files, report
-
-    renderers = {
-        "md": report.markdown,
-        "json": record_files.to_json,
-        "jsonl": record_files.to_jsonl,
-        "csv": report.table_csv,
-    }
-    return renderers[format](runs)
-
-
 def _quality(found: Quality, format: str) -> str:
     import json
 
@@ -281,17 +285,3 @@ def _quality(found: Quality, format: str) -> str:
         if not one.right
     ]
     return "\n".join([f"{found.data}: {accuracy(found)}", *wrong]) + "\n"
-
-
-def _write(text: str, out: Path | None) -> None:
-    """Write to the file, and say so on stderr, or to stdout."""
-    from edge_et.errors import InputError
-
-    if out is None:
-        typer.echo(text, nl=False)
-        return
-    try:
-        out.write_text(text, encoding="utf-8")
-    except OSError as exc:
-        raise InputError(f"{out} cannot be written: {exc}") from exc
-    typer.echo(f"wrote {out}", err=True)

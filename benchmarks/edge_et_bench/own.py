@@ -11,7 +11,6 @@ from edge_et.chain import Chain
 from edge_et.config import GenerationConfig, RuntimeConfig, SamplingConfig
 from edge_et.errors import InputError
 from edge_et.extractor import Extractor
-from edge_et.gguf_header import read_header
 from edge_et.manifest import ExtractorManifest, ReasonerManifest, file_sha256, read_manifest
 from edge_et.manifest import Part as ManifestPart
 from edge_et.reasoner import Reasoner
@@ -61,11 +60,16 @@ class EdgeET:
                     _part(self._extractor / p.path, p.role, p.precision)
                     for p in _used_parts(extractor)
                 ),
-                _part(gguf := _gguf_file(self._reasoner), "reasoner", _gguf_precision(gguf)),
+                _part(gguf := _gguf_file(self._reasoner), "reasoner", weights.gguf_precision(gguf)),
             ),
         )
 
     def ask(self, request: Request) -> Outcome:
+        if request.prompt_tokens is not None:
+            raise InputError(
+                "a workload with prompt_tokens is for one model, and a pair is two",
+                hint="edge-et bench peers; or take another workload",
+            )
         chain, _, reasoner = self._loaded()
         generation = _generation(request, reasoner)
         started_s = time.perf_counter()
@@ -82,7 +86,13 @@ class EdgeET:
             demands += weights.extractor_demands(self._extractor, extractor, outcome)
         if reasoner.device == "cpu":
             gguf = _gguf_file(self._reasoner)
-            demands += weights.reasoner_demands(gguf, outcome, threads=reasoner.threads)
+            demands += weights.gguf_demands(
+                gguf,
+                outcome,
+                prefill="reason_prefill",
+                decode=("think_decode", "answer_decode"),
+                threads=reasoner.threads,
+            )
         return tuple(demands)
 
     def close(self) -> None:
@@ -196,12 +206,3 @@ def _part(path: Path, role: str, precision: str) -> Part:
 
 def _gguf_file(path: Path) -> Path:
     return path / read_manifest(path, ReasonerManifest).part().path if path.is_dir() else path
-
-
-def _gguf_precision(path: Path) -> str:
-    """Return llama.cpp's name of the file's quantization, in lower case."""
-    number = read_header(path).metadata.get("general.file_type")
-    api = llama_library.runtime()
-    names = [n for n in dir(api) if n.startswith("LLAMA_FTYPE_") and getattr(api, n) == number]
-    name = names[0] if names else "unknown"
-    return name.removeprefix("LLAMA_FTYPE_").removeprefix("MOSTLY_").removeprefix("ALL_").lower()

@@ -112,6 +112,8 @@ class Workload:
     thinking_tokens: int | None = None
     answer_tokens: int | None = None
     max_tiles: int | None = None
+    prompt_tokens: int | None = None
+    """For one model alone: a prompt of so many made-up tokens instead of image and question."""
     seed: int = 0
     warmup: int = 1
     repeats: int = 5
@@ -128,6 +130,10 @@ class Workload:
             raise InputError(f"workload {self.name}: force all three token counts or none")
         if any(count is not None and count < 1 for count in counts):
             raise InputError(f"workload {self.name}: forced token counts are at least 1")
+        if self.prompt_tokens is not None and (self.prompt_tokens < 1 or not self.forced):
+            raise InputError(
+                f"workload {self.name}: prompt_tokens is at least 1 and wants forced token counts"
+            )
         if (self.image_height_px is None) != (self.image_width_px is None):
             raise InputError(f"workload {self.name}: an image size is a height and a width")
         if self.repeats < 1 or self.warmup < 0 or self.delay_s < 0:

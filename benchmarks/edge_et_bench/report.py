@@ -21,7 +21,10 @@ _STAGE_HEADS = (
 def markdown(runs: Sequence[Run]) -> str:
     """Return the whole report: the machine, then each configuration on each workload."""
     summaries = summarize(runs)
-    sections = [_environment(runs[0].environment), *(_section(summary) for summary in summaries)]
+    sections = [
+        environment_lines(runs[0].environment),
+        *(_section(summary) for summary in summaries),
+    ]
     if len(summaries) > 1:
         sections.insert(1, _overview(summaries))
     return "\n\n".join(sections) + "\n"
@@ -38,7 +41,7 @@ def comparison_markdown(comparisons: Sequence[Comparison]) -> str:
     ]  # fmt: skip
     heads = ("workload", "metric", "A mean s", "B mean s", "B/A", "95 %", "p", "n", "B is")
     names = dict.fromkeys(f"A = {c.a}, B = {c.b}{_busy_sides(c)}" for c in comparisons)
-    return "\n".join(names) + "\n\n" + _table(heads, rows) + "\n"
+    return "\n".join(names) + "\n\n" + table(heads, rows) + "\n"
 
 
 def table_csv(runs: Sequence[Run]) -> str:
@@ -68,7 +71,7 @@ def table_csv(runs: Sequence[Run]) -> str:
     return out.getvalue()
 
 
-def _environment(environment: Environment) -> str:
+def environment_lines(environment: Environment) -> str:
     e = environment
     gpus = "".join(f", {gpu.name} (driver {gpu.driver})" for gpu in e.gpus)
     governor = f", governor {e.governor}" if e.governor else ""
@@ -89,7 +92,7 @@ def _overview(summaries: Sequence[Summary]) -> str:
         )
         for summary in summaries
     ]
-    return _table(("configuration", *USER_METRICS, "peak MB", "accuracy"), rows)
+    return table(("configuration", *USER_METRICS, "peak MB", "accuracy"), rows)
 
 
 def _section(summary: Summary) -> str:
@@ -101,7 +104,7 @@ def _section(summary: Summary) -> str:
     return "\n\n".join(
         [
             f"### {summary.title}\n{summary.run.workload.summary}",
-            _table(_STAGE_HEADS, rows),
+            table(_STAGE_HEADS, rows),
             "\n".join(_notes(summary)),
         ]
     )
@@ -203,6 +206,6 @@ def _percent(share: float | None) -> str:
     return "" if share is None else f"{share:.0%}" if share >= 0.1 else f"{share:.1%}"
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

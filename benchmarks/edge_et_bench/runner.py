@@ -79,16 +79,27 @@ def plan_jobs(plan: Plan) -> list[Job]:
     return jobs
 
 
-def run_plan(plan: Plan, told: Callable[[Progress], None] = lambda _: None) -> tuple[Run, ...]:
+def _raise(_: Job, error: WorkerFailed) -> None:
+    raise error
+
+
+def run_plan(
+    plan: Plan,
+    told: Callable[[Progress], None] = lambda _: None,
+    failed: Callable[[Job, WorkerFailed], None] = _raise,
+) -> tuple[Run, ...]:
     """Run all jobs; return the runs in the order of the plan, not of the clock.
 
-    Raises WorkerFailed with the first job that fails.
+    Raises WorkerFailed with the first job that fails, unless `failed` takes it.
     """
     jobs = plan_jobs(plan)
     runs = []
     for number, job in enumerate(jobs, 1):
         start = Progress(job=job, number=number, of=len(jobs), doing="start", done=0, todo=1)
-        runs.append(run_job(job, _teller(start, told)))
+        try:
+            runs.append(run_job(job, _teller(start, told)))
+        except WorkerFailed as exc:
+            failed(job, exc)
     labels = [configuration.label for configuration in plan.configurations]
     names = [workload.name for workload in plan.workloads]
     return tuple(

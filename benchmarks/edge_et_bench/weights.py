@@ -7,14 +7,16 @@ counted at the rows of its tower, a projector that packs patches together includ
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
 
+from edge_et import llama_library
 from edge_et.errors import MissingDependency
 from edge_et.extractor import FP16_ACTIVATIONS, Extractor
 from edge_et.gguf_header import BLOCKS, GGUFHeader, TensorInfo, read_header
-from edge_et.manifest import Part, PartRole
+from edge_et.manifest import ExtractorManifest, Part, PartRole
 from edge_et_bench.records import Compute, Demand, Outcome, Stage, StageName
 
 _LLAMA_KV_BYTES = 2
@@ -29,40 +31,48 @@ _FLOAT_PRECISIONS = ("fp32", "fp16")
 
 def extractor_demands(folder: Path, extractor: Extractor, outcome: Outcome) -> tuple[Demand, ...]:
     """Count for vision, prefill and decode of an extractor that lies in `folder`."""
-    eyes, decoder = (_chosen(extractor, role) for role in ("vision_encoder", "decoder"))
-    spec, patches = extractor.manifest.decoder, extractor.manifest.image.patches_per_side**2
-    stages = {stage.name: stage for stage in outcome.stages}
-    layers = sum(_weights(folder / decoder.path, besides=spec.vocab_size))
-    every = sum(_weights(folder / decoder.path, besides=None))
+    eyes, manifest = _chosen(extractor, "vision_encoder"), extractor.manifest
+    vision = Demand(
+        stage="vision",
+        threads=extractor.threads,
+        bytes_per_step=_size_bytes(manifest, eyes),
+        macs_per_step=manifest.image.patches_per_side**2
+        * sum(_weights(folder / eyes.path, besides=None)),
+        compute=_compute(eyes.precision),
+    )
+    decoder = _chosen(extractor, "decoder")
+    return vision, *decoder_demands(folder, manifest, decoder, outcome, threads=extractor.threads)
+
+
+def decoder_demands(
+    folder: Path, manifest: ExtractorManifest, decoder: Part, outcome: Outcome, *, threads: int
+) -> tuple[Demand, ...]:
+    """Count for prefill and decode with the graph `decoder`."""
+    spec, stages = manifest.decoder, {stage.name: stage for stage in outcome.stages}
     kv_bytes = 2 if decoder.precision in FP16_ACTIVATIONS else 4
     per_position = 2 * spec.layers * spec.kv_heads * spec.head_dim * kv_bytes
     cache_bytes = per_position * _context(stages, "extract_prefill", "extract_decode")
     return (
         Demand(
-            stage="vision",
-            threads=extractor.threads,
-            bytes_per_step=_size_bytes(extractor, eyes),
-            macs_per_step=patches * sum(_weights(folder / eyes.path, besides=None)),
-            compute=_compute(eyes.precision),
-        ),
-        Demand(
             stage="extract_prefill",
-            threads=extractor.threads,
-            macs_per_token=layers,
+            threads=threads,
+            macs_per_token=sum(_weights(folder / decoder.path, besides=spec.vocab_size)),
             compute=_compute(decoder.precision),
         ),
         Demand(
             stage="extract_decode",
-            threads=extractor.threads,
-            bytes_per_step=_size_bytes(extractor, decoder) + cache_bytes,
-            macs_per_token=every,
+            threads=threads,
+            bytes_per_step=_size_bytes(manifest, decoder) + cache_bytes,
+            macs_per_token=sum(_weights(folder / decoder.path, besides=None)),
             compute=_compute(decoder.precision),
         ),
     )
 
 
-def reasoner_demands(gguf: Path, outcome: Outcome, *, threads: int) -> tuple[Demand, ...]:
-    """Count for prefill, thinking and answer of a reasoner in one GGUF file."""
+def gguf_demands(
+    gguf: Path, outcome: Outcome, *, prefill: StageName, decode: Sequence[StageName], threads: int
+) -> tuple[Demand, ...]:
+    """Count for the stages in which llama.cpp reads and writes with a model in one GGUF file."""
     header = read_header(gguf)
     stages = {stage.name: stage for stage in outcome.stages}
     body = [t for t in header.tensors if t.name not in (_EMBEDDINGS, _OUTPUT)]
@@ -70,12 +80,11 @@ def reasoner_demands(gguf: Path, outcome: Outcome, *, threads: int) -> tuple[Dem
     compute: Compute = (
         "fp32" if header.metadata.get("general.file_type") in _FLOAT_FTYPES else "int8"
     )
-    context = _context(stages, "reason_prefill", "think_decode", "answer_decode")
+    context = _context(stages, prefill, *decode)
     read = sum(map(_tensor_bytes, [*body, head])) + context * _kv_bytes_per_position(header)
     layers = sum(prod(t.shape) for t in body if len(t.shape) > 1)
-    decode: list[StageName] = ["think_decode", "answer_decode"]
     return (
-        Demand(stage="reason_prefill", threads=threads, macs_per_token=layers, compute=compute),
+        Demand(stage=prefill, threads=threads, macs_per_token=layers, compute=compute),
         *(
             Demand(
                 stage=name,
@@ -90,15 +99,24 @@ def reasoner_demands(gguf: Path, outcome: Outcome, *, threads: int) -> tuple[Dem
     )
 
 
+def gguf_precision(path: Path) -> str:
+    """Return llama.cpp's name of the file's quantization, in lower case."""
+    number = read_header(path).metadata.get("general.file_type")
+    api = llama_library.runtime()
+    names = [n for n in dir(api) if n.startswith("LLAMA_FTYPE_") and getattr(api, n) == number]
+    name = names[0] if names else "unknown"
+    return name.removeprefix("LLAMA_FTYPE_").removeprefix("MOSTLY_").removeprefix("ALL_").lower()
+
+
 def _chosen(extractor: Extractor, role: PartRole) -> Part:
     return next(part for part in extractor.parts if part.role == role)
 
 
-def _size_bytes(extractor: Extractor, chosen: Part) -> int:
+def _size_bytes(manifest: ExtractorManifest, chosen: Part) -> int:
     """Return the bytes of a graph with its external weights."""
     return sum(
         part.size_bytes
-        for part in extractor.manifest.parts
+        for part in manifest.parts
         if (part.role, part.precision) == (chosen.role, chosen.precision)
     )
 

@@ -61,6 +61,7 @@ def request_of(workload: Workload) -> Request:
         forced=forced,
         max_tiles=workload.max_tiles,
         seed=workload.seed,
+        prompt_tokens=workload.prompt_tokens,
     )
 
 
