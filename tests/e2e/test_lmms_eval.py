@@ -1,6 +1,6 @@
-"""lmms-eval's own command line over a task of five scenes, with edge-et as its model.
+"""lmms-eval's own command line with edge-et as its model.
 
-Runs where lmms-eval is installed (benchmarks/README.md): it cannot share edge-et's pinned versions.
+Runs where lmms-eval is installed (benchmarks/README.md): it cannot share the pinned versions.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -20,73 +19,35 @@ import edge_et
 from edge_et.config import GenerationConfig, RuntimeConfig
 from edge_et.errors import InputError
 from edge_et_bench.quality import BUILT_IN
+from tests.e2e.starter import ROOT
 
 pytest.importorskip("lmms_eval")
 pytest.importorskip("accelerate")
 
 AT_ONCE = "\nAnswer with the option's letter from the given choices directly."
 SCENES = [json.loads(line) for line in BUILT_IN.read_text(encoding="utf-8").splitlines()[:5]]
-TASK = dedent("""\
-    task: five_scenes
-    dataset_path: json
-    dataset_kwargs:
-      data_files: {{test: {data}}}
-    test_split: test
-    output_type: generate_until
-    doc_to_visual: !function scenes.doc_to_visual
-    doc_to_text: question
-    doc_to_target: answer
-    generation_kwargs: {{max_new_tokens: 16, until: ["\\n\\n"]}}
-    metric_list:
-      - metric: exact_match
-        aggregation: mean
-        higher_is_better: true
-        ignore_case: true
-        ignore_punctuation: true
-""")
-FUNCTIONS = dedent("""\
-    from PIL import Image
-
-
-    def doc_to_visual(doc):
-        return [Image.open(path).convert("RGB") for path in doc["images"]]
-""")
 
 
 @pytest.fixture
 def evaluated(tmp_path: Path) -> Path:
-    """Run lmms-eval over the scenes, offline; return the folder of what it wrote."""
-    data, out = tmp_path / "scenes.jsonl", tmp_path / "out"
-    data.write_text("\n".join(map(json.dumps, documents())), encoding="utf-8")
-    (tmp_path / "five_scenes.yaml").write_text(TASK.format(data=data), encoding="utf-8")
-    (tmp_path / "scenes.py").write_text(FUNCTIONS, encoding="utf-8")
+    """Run lmms-eval over five scenes, offline; return the folder of what it wrote."""
+    out = tmp_path / "out"
     done = subprocess.run(
         [
             sys.executable, "-m", "lmms_eval", "--model", "edge_et",
-            "--model_args", "pair=starter,threads=2", "--tasks", "five_scenes",
-            "--include_path", str(tmp_path), "--log_samples", "--output_path", str(out),
+            "--model_args", "pair=starter,threads=2", "--tasks", "edge_et_scenes", "--limit", "5",
+            "--include_path", "benchmarks/lmms_eval_task", "--log_samples",
+            "--output_path", str(out),
         ],
-        capture_output=True, text=True, timeout=300, check=False,
+        capture_output=True, text=True, timeout=300, check=False, cwd=ROOT,
         env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return out
 
 
-def documents() -> list[dict[str, Any]]:
-    """The scenes as lmms-eval's tasks have them: choices close with the usual instruction."""
-    return [
-        {
-            "images": [str(BUILT_IN.parent / scene["image"])],
-            "question": scene["question"] + (AT_ONCE if "(A)" in scene["question"] else ""),
-            "answer": scene["answer"],
-        }
-        for scene in SCENES
-    ]
-
-
 def test_its_answers_are_those_of_the_chain(evaluated: Path):
-    (samples,) = evaluated.rglob("*_samples_five_scenes.jsonl")
+    (samples,) = evaluated.rglob("*_samples_edge_et_scenes.jsonl")
     rows = [json.loads(line) for line in samples.read_text(encoding="utf-8").splitlines()]
     rows.sort(key=lambda row: row["doc_id"])
     with edge_et.load("starter", runtime=RuntimeConfig(threads=2)) as chain:
@@ -105,7 +66,7 @@ def test_its_answers_are_those_of_the_chain(evaluated: Path):
             }
         ]
     (results,) = evaluated.rglob("*_results.json")
-    found = json.loads(results.read_text(encoding="utf-8"))["results"]["five_scenes"]
+    found = json.loads(results.read_text(encoding="utf-8"))["results"]["edge_et_scenes"]
     right = sum(a.text == scene["answer"] for a, scene in zip(answers, SCENES, strict=True))
     assert found["exact_match,none"] == pytest.approx(right / 5)
     assert right >= 4
