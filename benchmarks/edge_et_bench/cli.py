@@ -85,14 +85,14 @@ def run(
 ) -> None:
     """Measure pairs: options that can be given several times make a configuration for each
     combination, each run in a process of its own, in shuffled order."""
-    from edge_et_bench.quality import BUILT_IN, read_items
+    from edge_et_bench.quality import BUILT_IN, check_images, read_items
     from edge_et_bench.runner import Plan, run_plan
 
     configurations = _configurations(
         pairs or ["starter"], runtime or ["edge-et"], vision, decoder, threads
     )
     questions = data or BUILT_IN
-    read_items(questions)  # before anything runs for minutes
+    check_images(read_items(questions))  # before anything runs for minutes
     plan = Plan(
         configurations=tuple(
             replace(one, extractor=extractor, reasoner=reasoner, device=device)
@@ -159,7 +159,8 @@ def quality_command(
         Path | None,
         typer.Option(
             help='A line for each question: {"image": PATH, "question": TEXT, "answer": TEXT or '
-            "list}; paths are relative to the file. Without it: 40 drawn scenes."
+            'list}, and "choices": [TEXT, …] where there are some; paths are relative to the file. '
+            "Without it: 40 drawn scenes."
         ),
     ] = None,
     extractor: Extractor = None,
@@ -171,10 +172,10 @@ def quality_command(
 ) -> None:
     """Ask (image, question, answer) files and count what is right, with a Wilson interval."""
     from edge_et_bench.adapters import make_adapter
-    from edge_et_bench.quality import BUILT_IN, judge, read_items
+    from edge_et_bench.quality import BUILT_IN, check_images, judge, read_items
     from edge_et_bench.records import Configuration
 
-    read_items(data or BUILT_IN)
+    check_images(read_items(data or BUILT_IN))
     configuration = Configuration(
         label=pair, pair=pair, extractor=extractor, reasoner=reasoner, device=device,
         threads=threads,
