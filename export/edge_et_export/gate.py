@@ -66,11 +66,13 @@ def compare_extractor(
         ours = tiling.splice_features(features[eyes], tiles, manifest.image, newline)
         prompt = layout.assemble(embed(layout.text_ids), ours)
         logits, ids = _greedy(decoder, prompt, embed, len(reference.greedy))
+        # as coarse as its coarsest part, and named by its decoder: of those each has one
         coarser = max((precision, eyes), key=COARSER.index)
         whole = compare_first("end_to_end", coarser, logits, reference.logits)
         results.append(
             replace(
                 whole,
+                precision=precision,
                 greedy_agreement=agreement(ids, reference.greedy.tolist()),
                 greedy_tokens=len(reference.greedy),
             )

@@ -75,6 +75,8 @@ def test_greedy_tokens_in_full_precision() -> None:
         gate([bad], allow_drift=False)
     rounded = compare_first("end_to_end", "int8", LOGITS, LOGITS)
     gate([replace(rounded, greedy_agreement=0.25, greedy_tokens=64)], allow_drift=False)
+    behind_int8_eyes = replace(rounded, precision="fp32", greedy_agreement=0.25, greedy_tokens=64)
+    gate([behind_int8_eyes], allow_drift=False)
 
 
 def test_drift_is_named_before_the_tokens_that_it_turns() -> None:
