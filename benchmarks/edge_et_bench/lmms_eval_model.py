@@ -1,4 +1,4 @@
-"""edge-et as a model of lmms-eval: `lmms-eval eval --model edge_et --model_args pair=starter …`.
+"""edge-et as a model of lmms-eval: `lmms-eval --model edge_et --model_args pair=starter …`.
 
 lmms-eval finds it by the entry point `lmms_eval.models` of this distribution (benchmarks/README.md
 says how to install the two side by side). Two stages as in the paper: a focus phrase made from the

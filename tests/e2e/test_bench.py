@@ -135,6 +135,18 @@ def test_questions_of_ones_own(edge_et: Run, tmp_path: Path):
     assert [one["right"] for one in json.loads(done.stdout)["items"]] == [True, True, False]
 
 
+@pytest.mark.parametrize("command", [("quality",), ("run", "--workload", "smoke")])
+def test_an_image_that_is_not_there_is_3_before_anything_runs(
+    edge_et: Run, tmp_path: Path, command: tuple[str, ...]
+):
+    data = tmp_path / "own.jsonl"
+    data.write_text('{"image": "gone.png", "question": "?", "answer": "x"}\n', encoding="utf-8")
+    # the pair is not there either: the questions are looked at first
+    done = edge_et("bench", *command, "nothing", "--data", str(data))
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "own.jsonl:1: there is no file" in done.stderr
+
+
 def test_a_pair_that_is_not_there_is_4(edge_et: Run):
     done = edge_et("bench", "nothing", "--workload", "smoke", "--no-quality")
     assert (done.returncode, done.stdout) == (4, "")
