@@ -133,6 +133,8 @@ def test_ctrl_c(example: dict[str, Any], tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # a shell's background job ignores SIGINT, and its children would, too
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     with pipe.open("w"):
         process.send_signal(signal.SIGINT)
