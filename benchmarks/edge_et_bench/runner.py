@@ -9,16 +9,19 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from itertools import product
 from typing import Any, Literal
 from uuid import uuid4
 
-from edge_et.errors import BackendError
+from edge_et.errors import BackendError, MissingDependency
 from edge_et_bench.record_files import run_of
 from edge_et_bench.records import Configuration, Run, Workload
 from edge_et_bench.worker import Job
 
 _WORKER = "edge_et_bench.worker"
+_NEEDED = ("onnx", "scipy")
+"""What a run and its summary import, of the extra `bench`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +93,15 @@ def run_plan(
 ) -> tuple[Run, ...]:
     """Run all jobs; return the runs in the order of the plan, not of the clock.
 
-    Raises WorkerFailed with the first job that fails, unless `failed` takes it.
+    Raises WorkerFailed with the first job that fails, unless `failed` takes it, and
+    MissingDependency before the first one.
     """
+    for name in _NEEDED:
+        if find_spec(name) is None:
+            raise MissingDependency(
+                f"a benchmark needs {name}, which is not installed",
+                hint='pip install "edge-et[bench]"',
+            )
     jobs = plan_jobs(plan)
     runs = []
     for number, job in enumerate(jobs, 1):

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ import pytest
 from tests import llava_next
 from tests.e2e.exports import FAMILIES, REASONER, Exported, snapshot
 from tests.e2e.starter import ROOT, SCRIPT, Run
+from tests.killing import kill_at_work
 
 torch = pytest.importorskip("torch")
 safetensors = pytest.importorskip("safetensors.torch")
@@ -200,26 +199,13 @@ def test_a_killed_export_leaves_the_old_artifact_whole(
     before = snapshot(out)
     options = FAMILIES["smolvlm"].options
     command = ("export", "extractor", str(made.checkpoint), "--out", str(out), *options, "--force")
-    kill_at_work(command, tmp_path)
+    process = subprocess.Popen(
+        [str(SCRIPT), *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT
+    )
+    kill_at_work(process, lambda: list(tmp_path.glob(".*/**/*.npy")))
     assert snapshot(out) == before
     assert len(list(tmp_path.iterdir())) == 2, "nothing was left, so nothing can be cleared"
     done = edge_et(*command)
     assert (done.returncode, done.stdout.strip()) == (0, str(out)), done.stderr
     assert list(tmp_path.iterdir()) == [out]
     assert edge_et("verify", str(out)).returncode == 0
-
-
-def kill_at_work(command: tuple[str, ...], folder: Path) -> None:
-    """Run an export and kill it (-9) once some of its files lie there."""
-    process = subprocess.Popen(
-        [str(SCRIPT), *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT
-    )
-    try:
-        deadline_s = time.monotonic() + 120
-        while not list(folder.glob(".*/**/*.npy")):
-            assert process.poll() is None, "the export ended before it wrote anything"
-            assert time.monotonic() < deadline_s
-            time.sleep(0.02)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()

@@ -7,10 +7,8 @@ every variant; here are the quantized graphs, the files, and the failures.
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from edge_et.config import RuntimeConfig
 from edge_et.errors import ExportError, ParityError
 from edge_et.extractor import Extractor
 from edge_et.manifest import FILE_NAME, ExtractorManifest, check_files, read_manifest
+from tests.killing import kill_at_work
 from tests.tiny import EXTRACTOR_VARIANTS, PATCHES, TILE_PX, make_extractor
 
 torch = pytest.importorskip("torch")
@@ -328,14 +327,6 @@ def test_a_killed_export_leaves_no_target(exported: Exported, tmp_path: Path) ->
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    try:
-        # Killed while the artifact is being written: some of its files are there already.
-        deadline_s = time.monotonic() + 120
-        while not list(tmp_path.glob(".*/new/*.npy")):
-            assert process.poll() is None, "the export ended before it wrote anything"
-            assert time.monotonic() < deadline_s
-            time.sleep(0.02)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    # Killed while the artifact is being written: some of its files are there already.
+    kill_at_work(process, lambda: list(tmp_path.glob(".*/new/*.npy")))
     assert not out.exists()

@@ -19,7 +19,7 @@ from edge_et.extractor import Extractor
 from edge_et.image import load_image
 from edge_et.prompts import extractor_chat
 from tests import llava_next
-from tests.transformers_greedy import greedy
+from tests.greedy import greedy, runtime_greedy
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxruntime_genai")
@@ -97,20 +97,9 @@ def test_first_logits_and_greedy_ids_are_the_authors(twins: Twins, size: tuple[i
         twins.model.causal, {"inputs_embeds": twins.prompt(image)[None]}, NEW_TOKENS
     )
     prompt = twins.our_prompt(image)
-    step = twins.extractor._loaded()[1].start(len(prompt) + NEW_TOKENS)
-    logits = decoding.prefill(step, prompt, lambda: False)
+    logits, ours = runtime_greedy(twins.extractor, prompt, NEW_TOKENS)
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-3)
-    ours = decoding.generate(
-        step,
-        logits,
-        past_tokens=len(prompt),
-        budget_tokens=NEW_TOKENS,
-        embed=twins.extractor._embed,
-        choose=lambda scores: int(np.argmax(scores)),
-        stop_ids=frozenset(),
-        cancelled=lambda: False,
-    )
-    assert list(ours) == ids
+    assert ours == ids
     assert len(ids) == NEW_TOKENS
 
 

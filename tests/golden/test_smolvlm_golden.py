@@ -19,8 +19,8 @@ from edge_et.image import LoadedImage, load_image
 from edge_et.layout import lay_out
 from edge_et.manifest import ImagePolicy
 from edge_et.prompts import extractor_chat
+from tests.greedy import greedy, runtime_greedy
 from tests.tiny import PATCHES, SMOLVLM_VARIANTS, TILE_PX, make_smolvlm
-from tests.transformers_greedy import greedy
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -217,20 +217,9 @@ def test_first_logits_and_greedy_ids(twins: Twins, hw: tuple[int, int]) -> None:
     image = load_image(noise(*hw))
     expected_logits, expected_ids = greedy(twins.model, twins.reference_inputs(image), NEW_TOKENS)
     prompt = twins.prompt(image)
-    step = twins.extractor._loaded()[1].start(len(prompt) + NEW_TOKENS)
-    logits = decoding.prefill(step, prompt, lambda: False)
+    logits, ours = runtime_greedy(twins.extractor, prompt, NEW_TOKENS)
     np.testing.assert_allclose(logits, expected_logits, rtol=0, atol=1e-3)
-    ids = decoding.generate(
-        step,
-        logits,
-        past_tokens=len(prompt),
-        budget_tokens=NEW_TOKENS,
-        embed=twins.extractor._embed,
-        choose=lambda scores: int(np.argmax(scores)),
-        stop_ids=frozenset(),
-        cancelled=lambda: False,
-    )
-    assert list(ids) == expected_ids
+    assert ours == expected_ids
 
 
 @pytest.mark.parametrize("hw", SIZES, ids=str)

@@ -11,10 +11,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from edge_et.cli.app import app
-from edge_et.errors import InputError
+from edge_et.errors import InputError, MissingDependency
 from edge_et_bench.record_files import read_runs
 from edge_et_bench.records import Configuration
-from edge_et_bench.runner import Plan, WorkerFailed, plan_jobs, run_job
+from edge_et_bench.runner import Plan, WorkerFailed, plan_jobs, run_job, run_plan
 from edge_et_bench.workloads import BUILT_IN, find_workloads, read_workloads, request_of
 from tests.bench import WORKLOAD, run_of
 
@@ -171,3 +171,14 @@ def test_the_table_says_how_far_the_ceiling_is(bench):
     # 10 steps of 10 MB in 0.2625 s (the median of two is the later) under 1 GB/s
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[6:8] == ["38.1", "36%"]
+
+
+def test_without_the_extra_no_process_is_started(monkeypatch):
+    def started(job, told):
+        raise AssertionError("a worker was started")
+
+    monkeypatch.setattr("edge_et_bench.runner.run_job", started)
+    monkeypatch.setattr("edge_et_bench.runner.find_spec", lambda name: None)
+    with pytest.raises(MissingDependency) as caught:
+        run_plan(PLAN)
+    assert caught.value.hint == 'pip install "edge-et[bench]"'

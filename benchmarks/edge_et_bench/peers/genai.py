@@ -52,13 +52,8 @@ class Genai:
             raise LoadFailed(f"onnxruntime-genai cannot load {self._folder}: {exc}") from exc
 
     def used(self) -> Used:
-        parts = [
-            one_model.part(file, role="decoder", precision="none" if index else self._precision)
-            for index, file in enumerate(self.files())
-        ]
-        return one_model.used(
-            self._folder.name, device="cpu", threads=self._threads, parts=tuple(parts)
-        )
+        parts = one_model.graph_parts(self.files(), self._precision)
+        return one_model.used(self._folder.name, device="cpu", threads=self._threads, parts=parts)
 
     def ask(self, request: Request) -> Outcome:
         count, length = one_model.new_tokens(request), one_model.needed_prompt(request)

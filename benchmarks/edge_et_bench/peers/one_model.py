@@ -7,6 +7,7 @@ stages are the extractor's, and stand beside those of edge-et.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,4 +115,12 @@ def part(path: Path, *, role: str, precision: str) -> Part:
         precision=precision,
         sha256=file_sha256(path),
         size_bytes=path.stat().st_size,
+    )
+
+
+def graph_parts(files: Sequence[Path], precision: str) -> tuple[Part, ...]:
+    """Return the decoder's graph, which names the precision, and the weights beside it."""
+    return tuple(
+        part(file, role="decoder", precision="none" if index else precision)
+        for index, file in enumerate(files)
     )

@@ -55,13 +55,8 @@ class OpenvinoGenai:
             ) from exc
 
     def used(self) -> Used:
-        parts = [
-            one_model.part(file, role="decoder", precision="none" if index else self._precision)
-            for index, file in enumerate(self.files())
-        ]
-        return one_model.used(
-            self._folder.name, device="cpu", threads=self._threads, parts=tuple(parts)
-        )
+        parts = one_model.graph_parts(self.files(), self._precision)
+        return one_model.used(self._folder.name, device="cpu", threads=self._threads, parts=parts)
 
     def ask(self, request: Request) -> Outcome:
         if self._pipeline is None:
