@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import get_args
 
 from edge_et_bench import ceiling, metrics
@@ -68,7 +69,7 @@ def stage_seconds(sample: Sample, name: str) -> float | None:
 
 def _summary(runs: list[Run]) -> Summary:
     samples = [sample for run in runs for sample in run.samples]
-    user = {name: _values(samples, lambda s, n=name: user_metric(s, n)) for name in USER_METRICS}  # type: ignore[misc]
+    user = {name: _values(samples, partial(user_metric, name=name)) for name in USER_METRICS}
     slowdowns = [metrics.throttling([s.outcome.total_s for s in run.samples]) for run in runs]
     return Summary(
         run=runs[0],
