@@ -9,7 +9,7 @@ import contextlib
 import functools
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -145,9 +145,13 @@ class Session:
 
     def run(self, feeds: Mapping[str, Array], output: str) -> Array:
         """Run once and return the output of that name."""
+        return self.run_all(feeds, [output])[0]
+
+    def run_all(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
+        """Run once and return the outputs of these names."""
         with _inference(self.path):
-            result: Array = self._session.run([output], dict(feeds))[0]
-        return result
+            results: list[Array] = self._session.run(list(outputs), dict(feeds))
+        return results
 
     def bind(self) -> Binding:
         return Binding(self)

@@ -24,7 +24,7 @@ _LLAMA_KV_BYTES = 2
 _EMBEDDINGS, _OUTPUT = "token_embd.weight", "output.weight"
 _FLOAT_FTYPES = (0, 1, 32)
 """llama.cpp's numbers of files whose weights are all fp32, fp16 or bf16."""
-_PLAIN_PRODUCTS = ("MatMul", "MatMulInteger", "Gemm")
+_PLAIN_PRODUCTS = ("MatMul", "MatMulInteger", "MatMulIntegerToFloat", "Gemm")
 _CONVOLUTIONS = ("Conv", "ConvInteger")
 _FLOAT_PRECISIONS = ("fp32", "fp16")
 
