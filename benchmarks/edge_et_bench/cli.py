@@ -152,6 +152,30 @@ def render(
         write(page(runs), html)
 
 
+@app.command()
+def publish(
+    files: Annotated[list[Path], typer.Argument(help="Runs in json or jsonl.")],
+    out: Annotated[Path, typer.Option(help="jsonl file to write, to be committed.")],
+) -> None:
+    """Join runs into one result file, without folders of this machine and memory timelines."""
+    from edge_et_bench.published import publishable
+    from edge_et_bench.record_files import read_runs
+
+    runs = tuple(run for file in files for run in read_runs(file))
+    write(rendered(publishable(runs), "jsonl"), out)
+
+
+@app.command()
+def tables(
+    documents: Annotated[list[Path], typer.Argument(help="Markdown with places for results.")],
+) -> None:
+    """Render the tables of documents from the result files that they name, in place."""
+    from edge_et_bench.published import filled
+
+    for document in documents:
+        write(filled(document), document)
+
+
 @app.command("quality")
 def quality_command(
     pair: Annotated[str, typer.Argument(help="A pair of the registry.")] = "starter",

@@ -66,7 +66,10 @@ def make_extractor(folder: Path, size: str, *, seed: int = 0) -> Path:
 
 
 def make_llava(folder: Path, size: str, *, seed: int = 0) -> Path:
-    """Write the extractor of that size and seed as transformers' LLaVA-OneVision, in bfloat16."""
+    """Write the extractor of that size and seed as transformers' LLaVA-OneVision, in bfloat16.
+
+    It sees an image in one tile, so that runtimes which cut images differently do the same work.
+    """
     shape = TEXT_SHAPES[size]
     text = {"model_type": "qwen3", **_text_config(shape)}
     config = {
@@ -74,7 +77,7 @@ def make_llava(folder: Path, size: str, *, seed: int = 0) -> Path:
         "model_type": "llava_onevision",
         "torch_dtype": "bfloat16",
         "image_token_index": 3,
-        "vision_aspect_ratio": "anyres_max_9",
+        "image_aspect_ratio": "pad",  # one tile, as every peer can be given
         "vision_feature_layer": -1,
         "vision_feature_select_strategy": "full",
         "image_grid_pinpoints": [[384, 384]],
@@ -92,7 +95,17 @@ def make_llava(folder: Path, size: str, *, seed: int = 0) -> Path:
         },
     }
     names = ((_transformers_name(name), shape) for name, shape in _extractor(shape))
-    return _write(folder, config, names, seed)
+    _write(folder, config, names, seed)
+    processor = {
+        "image_processor_type": "SiglipImageProcessor",
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+        "resample": 3,
+        "rescale_factor": 1 / 255,
+        "size": {"height": 384, "width": 384},
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor), encoding="utf-8")
+    return folder
 
 
 def _extractor(shape: TextShape) -> Iterator[tuple[str, Shape]]:

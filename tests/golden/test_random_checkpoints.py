@@ -16,6 +16,7 @@ def test_the_extractor_in_transformers_format_holds_the_same_numbers(
     from safetensors.torch import load_file
 
     from edge_et_bench import random_checkpoints as made
+    from edge_et_export.families.llava_onevision import image_policy_of
 
     tiny = made.TextShape(hidden=64, inner=96, layers=2, heads=4, kv_heads=2, head_dim=16)
     monkeypatch.setitem(made.TEXT_SHAPES, "tiny", tiny)
@@ -34,6 +35,7 @@ def test_the_extractor_in_transformers_format_holds_the_same_numbers(
     name = "layers.1.mlp.down_proj.weight"
     read = model.model.language_model.layers[1].mlp.down_proj.weight
     assert torch.equal(weights[f"model.{name}"].float(), read.float())
+    assert image_policy_of(theirs).name == "single"
 
 
 def test_a_sharded_reasoner_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
