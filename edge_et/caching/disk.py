@@ -78,12 +78,10 @@ class DiskCache:
 
     def write(self, kind: str, key: str, entry: Entry) -> None:
         """Keep the entry, unless it is larger than the limit by itself."""
-        size_bytes = sum(array.nbytes for array in entry.arrays)
-        if size_bytes > self.limit_bytes:
+        if sum(array.nbytes for array in entry.arrays) > self.limit_bytes:
             return
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._shrink(self.limit_bytes - size_bytes)
             with self._beside() as file:
                 _write(file, entry)
                 Path(file.name).replace(self._path(kind, key))
