@@ -171,3 +171,43 @@ def test_processes_share_the_disk(edge_et: Run, example: dict[str, Any], tmp_pat
     for question in QUESTIONS:
         record = asked(edge_et, example, tmp_path / "shared", question, "--disk-cache")
         assert record["served"] == REPLAYED
+
+
+def test_a_second_question_is_measured(edge_et: Run) -> None:
+    done = edge_et("bench", "again", "--repeats", "2", "--size", "384", "512", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    served = {asked: cost["served"] for asked, cost in report["costs"].items()}
+    assert served == {
+        "first": COMPUTED,
+        "other": {**CONTINUED, "image_prefill": "memory"},
+        "same": {**REPLAYED, "extraction": "memory"},
+    }
+    assert report["prompt_tokens"] > report["image_tokens"] > 0
+    assert report["held_bytes"] > 0
+    assert report["costs"]["first"]["sooner"] is None
+    assert report["costs"]["other"]["sooner"]["n"] == 2
+    off = edge_et("bench", "again", "--repeats", "2", "--cache-mb", "0", "--format", "json")
+    assert {str(c["served"]) for c in json.loads(off.stdout)["costs"].values()} == {str(COMPUTED)}
+    shown = edge_et("bench", "again", "--repeats", "2").stdout
+    assert "| same |" in shown and "times" in shown
+
+
+def test_benchmarks_measure_cold_work(example: dict[str, Any]) -> None:
+    from edge_et_bench.adapters import Request
+    from edge_et_bench.own import EdgeET
+    from edge_et_bench.records import Configuration
+
+    adapter = EdgeET(Configuration(label="starter"))
+    request = Request(
+        image=(ROOT / example["image"]).read_bytes(), question=QUESTIONS[0], forced=None,
+        max_tiles=None, seed=0,
+    )  # fmt: skip
+    adapter.load()
+    try:
+        outcomes = [adapter.ask(request) for _ in range(2)]
+    finally:
+        adapter.close()
+    for outcome in outcomes:
+        worked = {stage.name for stage in outcome.stages if stage.seconds > 0}
+        assert {"vision", "extract_prefill", "extract_decode"} <= worked
