@@ -95,6 +95,17 @@ def test_answers_are_those_of_a_chain_that_keeps_nothing(example: dict[str, Any]
     assert sum(one.extraction == "memory" for one in served) == len(QUESTIONS)
 
 
+def test_the_count_of_bytes_is_that_of_the_rows(example: dict[str, Any]) -> None:
+    with load(RuntimeConfig()) as chain:
+        notes = chain.extract(ROOT / example["image"], QUESTIONS[0])
+        extractor = chain.extractor
+        assert isinstance(extractor, extractor_module.Extractor)
+        spec = extractor.manifest.decoder
+        row_bytes = 2 * spec.layers * spec.kv_heads * spec.head_dim * 4  # keys and values in fp32
+        tokens = notes.prompt_tokens + notes.generated_tokens
+        assert extractor.caches.prefixes.held_bytes == tokens * row_bytes
+
+
 def asked(
     edge_et: Run, example: dict[str, Any], cache: Path, question: str, *options: str
 ) -> dict[str, Any]:

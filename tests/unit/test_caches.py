@@ -280,6 +280,19 @@ def test_a_longer_question_moves_into_a_larger_cache() -> None:
     assert run.text == alone(picture(), "abcdef")[1]
 
 
+def test_a_cache_on_a_gpu_is_neither_copied_nor_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Step, "read_rows", lambda self, tokens: None)
+    rig = Rig(folder=tmp_path, made=manifest(context_tokens=1000))
+    rig.ask(picture(), budget_tokens=20)
+    assert not list(tmp_path.glob("prefix-*"))
+    assert rig.ask(picture(), "x", budget_tokens=20)[1].served == CONTINUED
+    _, run = rig.ask(picture(), "abcdef", budget_tokens=400)
+    assert run.served == Served(image_features="memory")
+    assert run.text == alone(picture(), "abcdef")[1]
+
+
 def test_memory_is_bounded_and_the_oldest_image_goes() -> None:
     one_bytes = 40 * BYTES_PER_TOKEN  # a prompt and an extraction of these fakes are less
     rig = Rig(memory_bytes=one_bytes)
