@@ -42,6 +42,7 @@ class Entry:
     about: dict[str, Any]
     """Plain data."""
     arrays: tuple[Array, ...] = ()
+    """As read: mapped from the file, to be copied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,8 +163,19 @@ def _read(file: BufferedReader) -> Entry:
         raise ValueError("its bytes are not those that were written")
     file.seek(_DIGEST_BYTES)
     head = json.loads(file.readline())
-    arrays = tuple(np.load(file, allow_pickle=False) for _ in range(head["arrays"]))
+    arrays = tuple(_map(file) for _ in range(head["arrays"]))
     return Entry(about=head["about"], arrays=arrays)
+
+
+def _map(file: BufferedReader) -> Array:
+    """Map the array that the file stands at, and go on to its end: nothing is copied yet."""
+    if (version := np.lib.format.read_magic(file)) != (1, 0):
+        raise ValueError(f"an array of the format {version}")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    start = file.tell()
+    array: Array = np.memmap(file, dtype, "r", start, shape, "F" if fortran else "C")
+    file.seek(start + array.nbytes)
+    return array
 
 
 def _remove(path: Path) -> None:

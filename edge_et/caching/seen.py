@@ -226,7 +226,7 @@ def _with_room(prefix: Prefix, decoder: Decoder, capacity_tokens: int) -> Prefix
 
 
 def _as_features(entry: Entry) -> Features:
-    return Features(rows=entry.arrays[0], shown=_shown(entry))
+    return Features(rows=np.array(entry.arrays[0]), shown=_shown(entry))
 
 
 def _as_written(entry: Entry) -> Written:

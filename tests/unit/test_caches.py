@@ -389,6 +389,18 @@ def test_a_damaged_entry_is_made_again(tmp_path: Path, kind: str, place: int) ->
     assert Rig(folder=tmp_path).ask(picture())[1].served.extraction == "disk"
 
 
+def test_arrays_are_read_as_they_were_written(tmp_path: Path) -> None:
+    disk = DiskCache(tmp_path, PLENTY_BYTES)
+    whole = np.random.default_rng(0).standard_normal((1, 2, 9, 3)).astype(np.float32)
+    arrays = (whole[:, :, :4], np.arange(6, dtype=np.float16).reshape(2, 3).T, np.arange(3))
+    disk.write("prefix", "k", Entry(about={"a": "\n"}, arrays=arrays))
+    read = disk.read("prefix", "k", lambda entry: entry)
+    assert read is not None and read.about == {"a": "\n"}
+    for wrote, found in zip(arrays, read.arrays, strict=True):
+        assert wrote.dtype == found.dtype
+        np.testing.assert_array_equal(wrote, found)
+
+
 def test_a_truncated_entry_and_an_unknown_one_are_dropped(tmp_path: Path) -> None:
     disk = DiskCache(tmp_path, PLENTY_BYTES)
     path = tmp_path / "features-k.seen"
