@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from edge_et.errors import InputError
@@ -25,12 +26,22 @@ class RuntimeConfig:
     decoder_precision: str | None = None
     verify_hashes: bool = False
     """Hash every file against the manifest at load (reads all weights once)."""
+    cache_bytes: int = 512 * 2**20
+    """What the extractor may keep in memory between two calls, so that a second question about an
+    image starts where the image ends; 0: nothing. See docs/caches.md."""
+    disk_cache: Path | None = None
+    """Folder to keep the same in between two processes; None: nothing is written anywhere. What an
+    extractor read in a picture may be private."""
+    disk_cache_bytes: int = 2 * 2**30
 
     def __post_init__(self) -> None:
         if self.device not in ("auto", "cpu", "cuda"):
             raise InputError(f"unknown device {self.device!r}", hint="use auto, cpu or cuda")
         if self.threads is not None and self.threads < 1:
             raise InputError(f"threads must be at least 1, not {self.threads}")
+        for name in ("cache_bytes", "disk_cache_bytes"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} must not be negative, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,9 +13,9 @@ from edge_et.prompts import reasoning_prompt
 from edge_et.types import Answer, Chunk, ChunkKind, Extraction, FinishReason, Timings
 
 if TYPE_CHECKING:
-    from edge_et.extractor import ExtractionRun
     from edge_et.image import LoadedImage
     from edge_et.reasoner import ReasonerRun
+    from edge_et.runs import ExtractionRun
 
 Cancel = Callable[[], bool]
 _T = TypeVar("_T")
@@ -125,6 +125,7 @@ def extract(
         generated_tokens=run.generated_tokens,
         finish_reason=run.finish_reason,
         timings=call.timings(),
+        served=run.served,
     )
 
 

@@ -13,6 +13,7 @@ FinishReason = Literal[
     "length",  # the answer was cut at its limit
     "context",  # the context was full before the answer ended
 ]
+Origin = Literal["computed", "memory", "disk"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,19 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """Where each part of the extractor's work came from.
+
+    Each rests on the one below it; None: not needed, because what rests on it was kept.
+    """
+
+    extraction: Origin = "computed"
+    image_prefill: Origin | None = "computed"
+    """The KV cache up to the end of the image."""
+    image_features: Origin | None = "computed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Extraction:
     """What the extractor wrote down. `text` may be edited and thought over again."""
 
@@ -80,6 +94,8 @@ class Extraction:
     generated_tokens: int
     finish_reason: FinishReason
     timings: Timings
+    served: Served | None = None
+    """None when the text did not come from an image."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,3 +117,7 @@ class Answer:
     @property
     def image(self) -> ImageReport | None:
         return self.extraction.image
+
+    @property
+    def served(self) -> Served | None:
+        return self.extraction.served

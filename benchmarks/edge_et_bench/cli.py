@@ -220,6 +220,49 @@ def quality_command(
     write(_quality(found, format), None)
 
 
+@app.command("again")
+def again_command(
+    pair: Annotated[str, typer.Argument(help="A pair of the registry.")] = "starter",
+    extractor: Extractor = None,
+    repeats: Annotated[int, typer.Option(min=2, help="Images.")] = 5,
+    budget: Annotated[int, typer.Option(min=1, help="Tokens of each extraction.")] = 256,
+    size: Annotated[
+        tuple[int, int], typer.Option(metavar="HEIGHT WIDTH", help="Of the images, in pixels.")
+    ] = (768, 768),
+    max_tiles: Annotated[
+        int | None, typer.Option(min=1, help="Of the vision tower [the extractor's own].")
+    ] = None,
+    cache_mb: Annotated[
+        int | None, typer.Option(min=0, help="Memory for the caches [the runtime's own].")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    device: Device = "auto",
+    format: Annotated[Literal["md", "json"], typer.Option(help="Of the output.")] = "md",
+) -> None:
+    """Measure a second question about an image against a first one: another, and the same."""
+    import json
+
+    from edge_et.config import GenerationConfig, RuntimeConfig
+    from edge_et_bench import again
+
+    runtime = RuntimeConfig(device=device, threads=threads)
+    if cache_mb is not None:
+        runtime = replace(runtime, cache_bytes=cache_mb * 10**6)
+    with bar() as shown:
+        line = Shown(shown)
+        report = again.measure(
+            pair,
+            extractor,
+            repeats=repeats,
+            generation=GenerationConfig(extraction_budget_tokens=budget, max_tiles=max_tiles),
+            runtime=runtime,
+            size_px=size,
+            told=lambda done, of: line.show("again", done, of),
+        )
+    as_json = json.dumps(asdict(report), indent=1) + "\n"
+    write(as_json if format == "json" else again.markdown(report), None)
+
+
 app.command("peers")(peers)
 
 

@@ -36,6 +36,14 @@ VISION = Annotated[
 DECODER = Annotated[
     str | None, typer.Option(help="Precision of the extractor's decoder, likewise.")
 ]
+DISK_CACHE = Annotated[
+    bool,
+    typer.Option(
+        "--disk-cache",
+        help="Keep on disk what was seen of the image, so that the next call on it is quicker; "
+        "see edge-et cache.",
+    ),
+]
 THREADS = Annotated[int | None, typer.Option(help="CPU threads [default: all usable].")]
 THINK = Annotated[bool, typer.Option("--think/--no-think", help="Think before answering.")]
 THINK_BUDGET = Annotated[
@@ -87,9 +95,11 @@ def runtime_config(
     *,
     vision: str | None = None,
     decoder: str | None = None,
+    disk_cache: bool = False,
 ) -> RuntimeConfig:
     from typing import cast
 
+    from edge_et.caching.disk import default_folder
     from edge_et.config import Device, RuntimeConfig
 
     if device not in ("auto", "cpu", "cuda"):
@@ -101,6 +111,7 @@ def runtime_config(
         threads=threads,
         vision_precision=vision,
         decoder_precision=decoder,
+        disk_cache=default_folder() if disk_cache else None,
     )
 
 

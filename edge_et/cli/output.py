@@ -92,16 +92,17 @@ def answer_record(answer: Answer, chain: Chain, device: str) -> dict[str, Any]:
     record = asdict(answer)
     record["answer"] = record.pop("text")
     record["image"] = record["extraction"].pop("image")
+    record["served"] = record["extraction"].pop("served")
     return record | _where(chain, device)
 
 
 def extraction_record(extraction: Extraction, chain: Chain, device: str) -> dict[str, Any]:
     record = asdict(extraction)
-    image, timings = record.pop("image"), record.pop("timings")
+    image, timings, served = record.pop("image"), record.pop("timings"), record.pop("served")
     reason = extraction.finish_reason
     return {
         "extraction": record, "image": image, "timings": timings, "finish_reason": reason,
-        "pair": chain.pair,
+        "pair": chain.pair, "served": served,
     } | _where(chain, device)  # fmt: skip
 
 
@@ -113,11 +114,14 @@ def _where(chain: Chain, device: str) -> dict[str, Any]:
 
 
 def print_stats(timings: Timings, record: dict[str, Any], *, tokens: dict[str, int]) -> None:
-    """Print to stderr where it ran (from the `record`), the stages, and the speeds of `tokens`
-    {stage without _s: count}."""
+    """Print to stderr where it ran and what was kept of it (from the `record`), the stages, and
+    the speeds of `tokens` {stage without _s: count}."""
     for half, threads in record["threads"].items():
         where = f"{record['device'][half]}, {threads} thread{'s' if threads != 1 else ''}"
         typer.echo(f"{half:<16}{where:>11}", err=True)
+    for part, origin in (record["served"] or {}).items():
+        if origin in ("memory", "disk"):
+            typer.echo(f"{part:<16}{f'from {origin}':>11}", err=True)
     for name, value in asdict(timings).items():
         if value is not None and value >= 0.0005:
             count = tokens.get(name.removesuffix("_s"))

@@ -60,8 +60,10 @@ class Decoder:
         script = iter([10, 11, 12, *[STOP] * 100])
 
         def step(embeddings: np.ndarray, past_tokens: int) -> np.ndarray:
-            self._plant("extract_decode" if past_tokens else "extract_prefill")
             logits = np.zeros(VOCABULARY, np.float32)
+            self._plant("extract_decode" if len(embeddings) == 1 else "extract_prefill")
+            if past_tokens == 0:  # the prompt up to the image's end; the question follows
+                return logits
             logits[next(script)] = 1
             return logits
 

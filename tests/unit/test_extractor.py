@@ -74,13 +74,18 @@ class FakeDecoder:
     def start(self, capacity_tokens: int) -> Callable[[np.ndarray, int], np.ndarray]:
         self.capacity_tokens = capacity_tokens
         written = iter([*self.script, *[STOP] * 100])
+        prompt: list[np.ndarray] = []
 
         def step(embeddings: np.ndarray, past_tokens: int) -> np.ndarray:
             time.sleep(self.pause_s)
             assert past_tokens + len(embeddings) <= capacity_tokens
-            if past_tokens == 0:
-                self.prompt = embeddings
             logits = np.zeros(VOCABULARY, np.float32)
+            if len(embeddings) > 1:  # the prompt, up to the image's end and after it
+                assert past_tokens == sum(map(len, prompt))
+                prompt.append(embeddings)
+                self.prompt = np.concatenate(prompt)
+                if len(prompt) == 1:
+                    return logits
             logits[next(written)] = 1
             return logits
 
