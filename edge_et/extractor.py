@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,14 +29,17 @@ from edge_et.graphs import Decoder, VisionEncoder
 from edge_et.image import LoadedImage
 from edge_et.layout import lay_out
 from edge_et.manifest import ExtractorManifest, Part, PartRole, check_files, read_manifest
+from edge_et.rates import ExtractorSpeed
 from edge_et.sampling import choose_token, make_rng
 from edge_et.threads import usable_threads
 from edge_et.tokenization import Detokenizer, PromptTokenizer, Stripper
 from edge_et.types import FinishReason, ImageReport
 
 F32 = npt.NDArray[np.float32]
+_Ended = Literal["stop", "length", "extraction_deadline"]
 FP16_ACTIVATIONS = ("fp16", "q4f16")
 _NO_LIMITS = ImageLimits()
+_MEASURED_PREFILL_TOKENS, _MEASURED_DECODE_TOKENS = 64, 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +53,8 @@ class ExtractionRun:
     generated_tokens: int
     """Without the stop token."""
     finish_reason: FinishReason
-    """stop, extraction_length, or context when the context was smaller than the budget."""
+    """stop, extraction_length, extraction_deadline, or context when the context was smaller than
+    the budget."""
     tile_s: float
     vision_s: float
     """Vision tower, projector and splicing."""
@@ -126,13 +131,15 @@ class Extractor:
         sampling: SamplingConfig,
         limits: ImageLimits = _NO_LIMITS,
         ignore_stop: bool = False,
+        over: Callable[[int], bool] = lambda tokens: False,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Generator[str, None, ExtractionRun]:
         """Yield the extraction in pieces and return its record.
 
         With `ignore_stop` it has all of `budget_tokens`. Without limits the manifest's own hold on
-        a CPU. Raises InputError when no grid keeps to the limits, ImageError, ContextOverflow,
-        Cancelled (within one token), InferenceFailed.
+        a CPU. `over` is asked before each token, with how many there are, and ends it. Raises
+        InputError when no grid keeps to the limits, ImageError, ContextOverflow, Cancelled (within
+        one token), InferenceFailed.
         """
         clock = _Clock()
         vision, decoder = self._loaded()
@@ -165,17 +172,46 @@ class Extractor:
             stop_ids=frozenset(() if ignore_stop else self.manifest.stop_token_ids),
             cancelled=cancelled,
         )
-        text, generated_tokens, ended = yield from self._detokenized(tokens)
+        text, generated_tokens, ended = yield from self._detokenized(tokens, over)
         return ExtractionRun(
             text=text,
             image=_report(image, tiles, layout.image_tokens, note),
             prompt_tokens=prompt_tokens,
             generated_tokens=generated_tokens,
-            finish_reason="stop" if ended == "stop" else full,
+            finish_reason=full if ended == "length" else ended,
             tile_s=tile_s,
             vision_s=vision_s,
             prefill_s=prefill_s,
             decode_s=clock.lap(),
+        )
+
+    def image_costs(self, image: LoadedImage, limits: ImageLimits) -> tuple[budget.ImageCost, ...]:
+        """Return what `stream` may make of the image within `limits`, the fullest first."""
+        hw = (image.rgb.height, image.rgb.width)
+        policy, marks = self.manifest.image, self._tokenizer.marks
+        return budget.costs(policy, hw, self._limits(limits), marks)
+
+    def measure(self, cancelled: Callable[[], bool] = lambda: False) -> ExtractorSpeed:
+        """Time one tile, 64 tokens of prefill and 4 of decode, on made-up input.
+
+        Raises Cancelled between these, InferenceFailed.
+        """
+        vision, decoder = self._loaded()
+        side = self.manifest.image.tile_size_px
+        clock = _Clock()
+        vision(np.zeros((3, side, side), dtype=np.float32))
+        tile_s = clock.lap()
+        made_up = self._embed([0] * _MEASURED_PREFILL_TOKENS)
+        step = decoder.start(_MEASURED_PREFILL_TOKENS + _MEASURED_DECODE_TOKENS)
+        decoding.prefill(step, made_up, cancelled)
+        prefill_s = clock.lap()
+        for place in range(_MEASURED_DECODE_TOKENS):
+            decoding.raise_if(cancelled)
+            step(made_up[:1], _MEASURED_PREFILL_TOKENS + place)
+        return ExtractorSpeed(
+            tile_s=tile_s,
+            prefill_token_s=prefill_s / _MEASURED_PREFILL_TOKENS,
+            decode_token_s=clock.lap() / _MEASURED_DECODE_TOKENS,
         )
 
     def close(self) -> None:
@@ -222,17 +258,23 @@ class Extractor:
         )
 
     def _detokenized(
-        self, tokens: Generator[int, None, str]
-    ) -> Generator[str, None, tuple[str, int, str]]:
+        self,
+        tokens: Generator[int, None, Literal["stop", "length"]],
+        over: Callable[[int], bool],
+    ) -> Generator[str, None, tuple[str, int, _Ended]]:
         """Yield the text of `tokens` in pieces; return it whole, their count and their ending."""
         detokenizer, stripper = Detokenizer(self._tokenizer.decode), Stripper()
         pieces: list[str] = []
         count = 0
         while True:
+            if over(count):
+                tokens.close()
+                ended: _Ended = "extraction_deadline"
+                break
             try:
                 token = next(tokens)
             except StopIteration as end:
-                ended: str = end.value
+                ended = end.value
                 break
             count += 1
             if piece := stripper.push(detokenizer.push(token)):

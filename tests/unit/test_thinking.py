@@ -7,7 +7,7 @@ import pytest
 from edge_et.errors import Cancelled, ContextOverflow
 from edge_et.thinking import INSIST_TOKENS, NO_ANSWER, Budgets, Reasoned, plan_budgets, reason
 from edge_et.types import Chunk
-from tests.fakes import CLOSE, EOS, OPEN, FakeModel, FakeVocabulary
+from tests.fakes import CLOSE, EOS, LAST_LINE, OPEN, FakeModel, FakeVocabulary
 
 
 def run(
@@ -60,7 +60,7 @@ def test_the_budget_closes_the_thinking():
     done, _, model = run(script, think=3)
     assert (done.thinking, done.answer) == ("so so so", "Answer: 3")
     assert done.finish_reason == "think_budget"
-    assert model.read[3:6] == ["\n", CLOSE, "\n\n"]
+    assert model.read[3:8] == [*LAST_LINE, "\n", CLOSE, "\n\n"]
 
 
 def test_no_budget_thinks_nothing():
