@@ -33,21 +33,32 @@ class ExtractorSpeed:
     decode_token_s: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReasonerSpeed:
+    """Seconds of one token."""
+
+    prefill_token_s: float
+    decode_token_s: float
+
+
 class Rates:
     """Seconds a tile or a token takes: the slowest of the last eight calls, since a promise about
-    time is to hold on a busy machine too. Nothing is known before the first call or measurement."""
+    time is to hold on a busy machine too. What was measured stands in until the first call."""
 
     def __init__(self) -> None:
+        self._measured: dict[Rated, float] = {}
         self._seconds: dict[Rated, deque[float]] = defaultdict(lambda: deque(maxlen=_KEPT))
         self._answers: deque[int] = deque(maxlen=_KEPT)
         self._prompts: deque[int] = deque(maxlen=_KEPT)
 
     def knows(self, rated: Rated) -> bool:
-        return bool(self._seconds[rated])
+        return rated in self._seconds or rated in self._measured
 
     def of(self, rated: Rated) -> float:
         """Return seconds a tile or token; 0.0 where nothing is known."""
-        return max(self._seconds[rated], default=0.0)
+        if rated in self._seconds:
+            return max(self._seconds[rated])
+        return self._measured.get(rated, 0.0)
 
     @property
     def answer_tokens(self) -> int:
@@ -61,11 +72,14 @@ class Rates:
         """Of the reasoner's prompt, what does not come from the extraction."""
         return max(self._prompts, default=_UNSEEN_PROMPT_TOKENS)
 
-    def measured(self, speed: ExtractorSpeed) -> None:
-        """Take in what a measurement of the extractor found."""
-        self._seconds["vision"].append(speed.tile_s)
-        self._seconds["extract_prefill"].append(speed.prefill_token_s)
-        self._seconds["extract_decode"].append(speed.decode_token_s)
+    def extractor_measured(self, speed: ExtractorSpeed) -> None:
+        self._measured["vision"] = speed.tile_s
+        self._measured["extract_prefill"] = speed.prefill_token_s
+        self._measured["extract_decode"] = speed.decode_token_s
+
+    def reasoner_measured(self, speed: ReasonerSpeed) -> None:
+        self._measured["reason_prefill"] = speed.prefill_token_s
+        self._measured["reason_decode"] = speed.decode_token_s
 
     def extracted(self, run: ExtractionRun) -> None:
         self._learn("vision", run.tile_s + run.vision_s, run.image.tiles)

@@ -12,9 +12,10 @@ from edge_et import llama, llama_library
 from edge_et.chat import CLOSE, CLOSING, LAST_LINE, OPEN, ChatTemplate, encode
 from edge_et.clock import Clock, NoClock
 from edge_et.config import RuntimeConfig, SamplingConfig
-from edge_et.errors import InputError, LoadFailed
+from edge_et.errors import Cancelled, InputError, LoadFailed
 from edge_et.gguf_header import read_header, require_chat
 from edge_et.manifest import FILE_NAME, ReasonerManifest, check_files, read_manifest
+from edge_et.rates import ReasonerSpeed
 from edge_et.reflexive import ReflexiveIds, find_reflexive
 from edge_et.thinking import Reasoned, plan_budgets, reason
 from edge_et.threads import usable_threads
@@ -24,6 +25,8 @@ from edge_et.types import Chunk, FinishReason
 _THINKING_SAMPLING = SamplingConfig(temperature=0.6, top_p=0.95, top_k=20)
 _ONE_THREAD_BYTES = 32 * 1024 * 1024
 _NO_CLOCK = NoClock()
+_MEASURED_TEXT = "There is a red star left of a blue ring. What colour is the star?"
+_MEASURED_DECODE_TOKENS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +169,27 @@ class Reasoner:
             prefill_s=prefilled_s - prefill_started_s,
             think_s=done.think_s,
             answer_s=done.answer_s,
+        )
+
+    def measure(
+        self, room_tokens: int, cancelled: Callable[[], bool] = lambda: False
+    ) -> ReasonerSpeed:
+        """Time a short prompt and 4 tokens of decode, in a context for `room_tokens`.
+
+        Raises Cancelled (within one token), InferenceFailed.
+        """
+        prompt = self.prompt_ids(_MEASURED_TEXT, think=False)
+        context = self._context_of(min(room_tokens, self.context_tokens))
+        started_s = time.perf_counter()
+        context.start(prompt, SamplingConfig(), cancelled)
+        prefilled_s = time.perf_counter()
+        for _ in range(_MEASURED_DECODE_TOKENS):
+            if cancelled():
+                raise Cancelled("the reasoner was stopped by its caller")
+            context.feed(prompt[-1:])
+        return ReasonerSpeed(
+            prefill_token_s=(prefilled_s - started_s) / len(prompt),
+            decode_token_s=(time.perf_counter() - prefilled_s) / _MEASURED_DECODE_TOKENS,
         )
 
     def prompt_ids(self, user_text: str, *, think: bool) -> tuple[int, ...]:

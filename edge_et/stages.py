@@ -12,7 +12,7 @@ from edge_et.clock import Clock, NoClock
 from edge_et.config import GenerationConfig, ImageLimits, SamplingConfig
 from edge_et.deadline import Pace
 from edge_et.prompts import reasoning_prompt
-from edge_et.rates import ExtractorSpeed, Rates
+from edge_et.rates import ExtractorSpeed, Rates, ReasonerSpeed
 from edge_et.types import Answer, Chunk, ChunkKind, Extraction, FinishReason, Timings
 
 if TYPE_CHECKING:
@@ -22,10 +22,8 @@ if TYPE_CHECKING:
     from edge_et.reasoner import ReasonerRun
 
 Cancel = Callable[[], bool]
-_MEASURED_TEXT = reasoning_prompt(
-    "a red star", "What colour is the star?", think=False, form="word"
-)
-_MEASURED_ANSWER_TOKENS = 4
+_PROMPT_TOKENS = 512
+"""Room for the reasoner's prompt, so that measuring makes the context that the call needs."""
 _T = TypeVar("_T")
 
 
@@ -69,6 +67,8 @@ class ReasonerLike(Protocol):
         cancelled: Cancel,
     ) -> Generator[Chunk, None, ReasonerRun]: ...
 
+    def measure(self, room_tokens: int, cancelled: Cancel) -> ReasonerSpeed: ...
+
     def close(self) -> None: ...
 
 
@@ -85,7 +85,7 @@ class Call:
     """Whether the call ends in an answer, and not in an extraction."""
     pace: Pace | None = field(default=None, init=False)
     """Where there is a deadline."""
-    _started_s: float = field(default_factory=time.perf_counter)
+    _started_s: float = field(default_factory=lambda: time.perf_counter())
     _timings: Timings = field(default_factory=Timings)
 
     def __post_init__(self) -> None:
@@ -94,7 +94,7 @@ class Call:
                 rates=self.rates,
                 due_s=self._started_s + deadline_s,
                 deadline_s=deadline_s,
-                thinks=self.config.thinks,
+                thinks=self.answers and self.config.thinks,
                 answers=self.answers,
                 answer_budget_tokens=self.config.answer_tokens,
             )
@@ -131,22 +131,10 @@ def measure(extractor: ExtractorLike | None, reasoner: ReasonerLike | None, call
         return
     started_s = time.perf_counter()
     if extractor is not None and not call.rates.knows("extract_decode"):
-        call.rates.measured(extractor.measure(call.cancelled))
+        call.rates.extractor_measured(extractor.measure(call.cancelled))
     if reasoner is not None and not call.rates.knows("reason_decode"):
-        run = _drained(
-            reasoner.stream(
-                _MEASURED_TEXT,
-                think=False,
-                think_budget_tokens=0,
-                answer_budget_tokens=_MEASURED_ANSWER_TOKENS,
-                sampling=SamplingConfig(),
-                suppress_reflexive=False,
-                ignore_stop=False,
-                clock=NoClock(),
-                cancelled=call.cancelled,
-            )
-        )
-        call.rates.reasoned(run)
+        room_tokens = _PROMPT_TOKENS + call.config.think_tokens + call.config.answer_tokens
+        call.rates.reasoner_measured(reasoner.measure(room_tokens, call.cancelled))
     call.spent(measure_s=time.perf_counter() - started_s)
 
 
@@ -258,14 +246,6 @@ def _noted(chunks: Generator[Chunk, None, _T], call: Call) -> Generator[Chunk, N
             yield chunk
     finally:
         chunks.close()
-
-
-def _drained(chunks: Generator[Chunk, None, _T]) -> _T:
-    while True:
-        try:
-            next(chunks)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
 
 
 def _never_over(tokens: int) -> bool:

@@ -24,6 +24,7 @@ import numpy as np
 
 from edge_et.clock import Clock, NoClock
 from edge_et.errors import Cancelled, ContextOverflow
+from edge_et.landing import Landing
 from edge_et.loops import LoopWatch
 from edge_et.marker import MarkerWatch
 from edge_et.reflexive import IntArray
@@ -35,14 +36,9 @@ INSIST_TOKENS = 24
 """Room kept for insisting on an answer."""
 _HURRY_TOKENS = 8
 """Of an answer that time ran out for, behind its marker."""
-LANDING_FROM = 0.9
-"""The part of the thinking's budget or time from which on the closing gains weight …"""
-LANDING_LOGITS = 15.0
-"""… growing up to this at its end. The paper multiplies the closing's logit by up to 2 instead,
-which lowers it where it is negative (research/paper.md C4)."""
 _MIN_ANSWER_TOKENS = 32
 NO_ANSWER = "no answer"
-_BLANK_ANSWER = re.compile(r"[\W_]*(?:answer\b[\W_]*)?", re.IGNORECASE)
+_BLANK_ANSWER = re.compile(r"[\W_]*(?:answer[\W_]*)*", re.IGNORECASE)
 _MARKED = re.compile(r"\banswer\b\W*[:：]\W*(\w?)", re.IGNORECASE)
 _SIGN = re.compile(r"\w")
 
@@ -168,7 +164,7 @@ class _Run:
         self._marks = _ids(marks or ())
         self._think_masks = self._masks_of_thinking(ends, suppress)
         self._answer_mask = _ids({*(marks or ()), *ends})
-        self._loops = LoopWatch()
+        self._landing, self._loops = Landing(vocabulary), LoopWatch()
         self.thought = Thought(None if marks or to_the_end else MarkerWatch())
         self.said = Text("answer")
 
@@ -203,7 +199,9 @@ class _Run:
             if spent >= 1:
                 return "think_deadline", False
             spent = max(spent, self.thought.tokens / budget)
-            token = self._sample(self._think_masks[self.thought.in_word], self._pull(spent))
+            pull = self._landing.pull(spent, at_line_start=self.thought.at_line_start)
+            banned = self._think_masks[self.thought.in_word]
+            token = self._sample(banned, None if self._to_the_end else pull)
             if self._vocabulary.is_stop(token):
                 return "stop", False
             self._model.feed((token,))
@@ -215,20 +213,10 @@ class _Run:
             )
             if self.thought.answer is not None:
                 return "stop", True
+            self._landing.add(token)
             if self._loops.add(token) and not self._to_the_end:
                 return "think_loop", False
         return "think_budget", False
-
-    def _pull(self, spent: float) -> Nudge | None:
-        """Return what makes the model close its thinking when most of it is spent."""
-        if spent <= LANDING_FROM or self._to_the_end:
-            return None
-        logits = LANDING_LOGITS * min(1.0, (spent - LANDING_FROM) / (1 - LANDING_FROM))
-        token = self._close_mark
-        if token is None:
-            at_start = self.thought.at_line_start
-            token = self._vocabulary.answer_opening[0] if at_start else self._vocabulary.line_break
-        return Nudge(token=token, logits=logits)
 
     def _close(self, ended: ThinkEnd, *, whole: bool) -> Generator[Chunk, None, None]:
         """CLOSE: write the end of the thinking; `whole`, when it has been cut, with a last line.
@@ -324,4 +312,4 @@ def _ids(tokens: Iterable[int]) -> IntArray:
 def _last_line(thinking: str) -> str:
     """Return the last line that says something: what a cut-off train of thought arrived at."""
     lines = (line.strip() for line in reversed(thinking.splitlines()))
-    return next((line for line in lines if _SIGN.search(line)), NO_ANSWER)
+    return next((line for line in lines if not _BLANK_ANSWER.fullmatch(line)), NO_ANSWER)

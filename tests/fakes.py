@@ -15,7 +15,7 @@ from edge_et.clock import Clock
 from edge_et.config import ImageLimits, SamplingConfig
 from edge_et.extractor import ExtractionRun
 from edge_et.image import LoadedImage
-from edge_et.rates import ExtractorSpeed
+from edge_et.rates import ExtractorSpeed, ReasonerSpeed
 from edge_et.reasoner import ReasonerRun
 from edge_et.reflexive import IntArray, ReflexiveIds, find_reflexive
 from edge_et.thinking import plan_budgets, reason
@@ -65,7 +65,8 @@ class FakeVocabulary:
 class FakeModel:
     """Says `script`, then `rest` for ever; a banned word is passed over, "." at worst.
 
-    From `yields_at` logits on it says the word it is nudged to instead.
+    From `yields_at` logits on it says the word it is nudged to instead. With `heeds_closing` it
+    goes on behind its own closing mark when one is written for it.
     """
 
     def __init__(
@@ -76,8 +77,9 @@ class FakeModel:
         room: int = 10_000,
         yields_at: float = float("inf"),
         pause_s: float = 0.0,
+        heeds_closing: bool = False,
     ) -> None:
-        self.yields_at, self.pause_s = yields_at, pause_s
+        self.yields_at, self.pause_s, self.heeds_closing = yields_at, pause_s, heeds_closing
         self.masks: list[frozenset[int]] = []
         """What was banned, at each sampling."""
         self.read_before: list[int] = []
@@ -104,7 +106,10 @@ class FakeModel:
     def feed(self, tokens: Sequence[int]) -> None:
         assert len(tokens) <= self.room_tokens
         self.room_tokens -= len(tokens)
-        self.read += [self.vocabulary.word(token) for token in tokens]
+        words = [self.vocabulary.word(token) for token in tokens]
+        self.read += words
+        if self.heeds_closing and len(words) > 1 and CLOSE in words and CLOSE in self.script:
+            del self.script[: self.script.index(CLOSE) + 1]
 
 
 @dataclass
@@ -202,6 +207,7 @@ class FakeReasoner:
     rest: str = EOS
     has_think_marks: bool = True
     pause_s: float = 0.0
+    measured: int = 0
     context_tokens: int = 4096
     device: str = "cpu"
     threads: int = 1
@@ -229,7 +235,7 @@ class FakeReasoner:
         vocabulary = FakeVocabulary(thinks=self.has_think_marks)
         closing = (CLOSE,) if self.has_think_marks else ("\n",)
         script = [*self.thinking, *closing, *self.answer] if think else [*self.answer]
-        model = FakeModel(vocabulary, script, self.rest, pause_s=self.pause_s)
+        model = FakeModel(vocabulary, script, self.rest, pause_s=self.pause_s, heeds_closing=True)
         budgets = plan_budgets(
             prompt=len(user_text.split()),
             limit=self.context_tokens,
@@ -259,6 +265,10 @@ class FakeReasoner:
             think_s=done.think_s,
             answer_s=done.answer_s,
         )
+
+    def measure(self, room_tokens: int, cancelled: Callable[[], bool]) -> ReasonerSpeed:
+        self.measured += 1
+        return ReasonerSpeed(prefill_token_s=0.0, decode_token_s=self.pause_s)
 
     def close(self) -> None:
         self.closed = True

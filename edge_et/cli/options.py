@@ -24,6 +24,14 @@ def seconds_of(text: str) -> float:
     return float(match[1]) * _UNITS_S[match[2] or "s"]
 
 
+def effort_of(text: str) -> str:
+    from edge_et.effort import EFFORTS
+
+    if text not in EFFORTS:
+        raise typer.BadParameter(f"{text!r} is none of {', '.join(EFFORTS)}")
+    return text
+
+
 IMAGE = Annotated[str, typer.Argument(metavar="IMAGE", help="An image file, or - for stdin.")]
 PAIR = Annotated[str, typer.Option(help="A pair of the registry.")]
 EXTRACTOR = Annotated[
@@ -51,7 +59,12 @@ DECODER = Annotated[
 THREADS = Annotated[int | None, typer.Option(help="CPU threads [default: all usable].")]
 THINK = Annotated[bool, typer.Option("--think/--no-think", help="Think before answering.")]
 EFFORT = Annotated[
-    str, typer.Option(help="How long to think: none, low, medium or high; names both budgets.")
+    str,
+    typer.Option(
+        parser=effort_of,
+        metavar="EFFORT",
+        help="How long to think: none, low, medium or high; names both budgets.",
+    ),
 ]
 THINK_BUDGET = Annotated[
     int | None,
@@ -159,10 +172,8 @@ def generation_config(
     from typing import cast
 
     from edge_et.config import GenerationConfig
-    from edge_et.effort import EFFORTS, Effort
+    from edge_et.effort import Effort
 
-    if effort not in EFFORTS:
-        raise typer.BadParameter(f"{effort!r} is none of {', '.join(EFFORTS)}")
     given = {"extraction_budget_tokens": extract_budget}
     return GenerationConfig(
         think=think,

@@ -283,6 +283,31 @@ def test_bad_input():
     assert chain.ask(picture(), QUESTION).text == "red"
 
 
+def test_reflexive_words_are_suppressed_as_the_pair_or_the_call_has_it(monkeypatch):
+    from edge_et import loading
+    from edge_et.registry import parse_registry
+
+    rows = "schema = 1\n"
+    for kind in ("extractors", "reasoners"):
+        rows += f'[{kind}.m]\nsource = "package:models/starter/{kind[:-1]}"\nsummary = ""\n'
+    for pair, suppressed in (("keen", "true"), ("plain", "false")):
+        rows += f'[pairs.{pair}]\nextractor = "m"\nreasoner = "m"\nsummary = ""\n'
+        rows += f"suppress_reflexive = {suppressed}\n"
+    monkeypatch.setattr(loading, "registry", lambda: parse_registry(rows))
+    for pair, other, asked, expected in (
+        ("keen", None, None, True),
+        ("keen", None, False, False),
+        ("keen", "m", None, False),  # another reasoner than the pair's own
+        ("plain", None, None, False),
+        ("plain", None, True, True),
+    ):
+        reasoner = FakeReasoner()
+        monkeypatch.setattr(loading.Reasoner, "load", lambda *_, it=reasoner: it)
+        chain = loading.load(pair, reasoner=other, only="reasoner")
+        chain.think("a star", QUESTION, GenerationConfig(suppress_reflexive=asked))
+        assert reasoner.suppressed == [expected]
+
+
 def test_half_a_chain_serves_its_half():
     from edge_et.chain import Chain
 

@@ -137,6 +137,7 @@ def collect(
     text: str = "abc",
     limits: ImageLimits = NO_LIMITS,
     ignore_stop: bool = False,
+    over: Callable[[int], bool] = lambda tokens: False,
 ) -> tuple[list[str], ExtractionRun]:
     image = load_image(Image.new("RGB", (20, 10)))
     stream = extractor.stream(
@@ -146,6 +147,7 @@ def collect(
         sampling=GREEDY,
         limits=limits,
         ignore_stop=ignore_stop,
+        over=over,
         cancelled=cancelled,
     )
     pieces = []
@@ -318,3 +320,37 @@ def test_cuda_needs_a_decoder_that_it_can_run(monkeypatch: pytest.MonkeyPatch) -
 def test_a_template_that_the_image_policy_cannot_fill_is_refused() -> None:
     with pytest.raises(BadManifest, match="template smolvlm does not fit the image policy single"):
         replace(manifest(), template="smolvlm")
+
+
+def test_an_extraction_that_is_over_ends_before_the_next_token() -> None:
+    asked: list[int] = []
+
+    def over(tokens: int) -> bool:
+        asked.append(tokens)
+        return tokens == 3
+
+    pieces, run = collect(make([0] * 20)[0], over=over)
+    assert (run.text, run.generated_tokens) == ("".join(pieces), 3) == ("aaa", 3)
+    assert run.finish_reason == "extraction_deadline"
+    assert asked == [0, 1, 2, 3]
+    _, run = collect(make([0] * 20)[0], over=lambda tokens: True)
+    assert (run.text, run.generated_tokens) == ("", 0)
+
+
+def test_measuring_takes_a_tile_and_a_few_tokens() -> None:
+    extractor, vision, decoder = make([0] * 20, pause_s=0.01)
+    speed = extractor.measure()
+    assert vision.tiles == [(3, TILE_PX, TILE_PX)]
+    assert decoder.capacity_tokens == 68
+    assert speed.tile_s >= 0.01 and speed.decode_token_s >= 0.01
+    assert 0 < speed.prefill_token_s < speed.decode_token_s  # one run for many tokens
+    with pytest.raises(Cancelled):
+        extractor.measure(lambda: True)
+
+
+def test_the_costs_of_an_image() -> None:
+    extractor, _, _ = make([])
+    image = load_image(Image.new("RGB", (20, 10)))
+    (cost,) = extractor.image_costs(image, NO_LIMITS)
+    assert (cost.tiles, cost.tokens) == (1, IMAGE_TOKENS)
+    assert extractor.image_costs(image, ImageLimits(max_image_tokens=1)) == ()

@@ -212,3 +212,29 @@ def test_ignoring_the_end_insists_on_nothing():
     done, _, model = run(["hm "], rest="\n", think=2, answer=3, ignore_stop=True)
     assert (done.answer_tokens, model.sampled) == (3, 5)
     assert done.answer == "hm"
+
+
+def test_what_is_written_to_close_can_be_cancelled():
+    """The last question before the closing is read is the caller's."""
+    asked = []
+    vocabulary = FakeVocabulary()
+    model = FakeModel(vocabulary, ["so "] * 9)
+    budgets = Budgets(think_tokens=3, answer_tokens=9, answer_cut="length", context_tokens=999)
+
+    def cancelled():
+        asked.append(len(model.read))
+        return len(asked) == 4  # three tokens, then the closing
+
+    with pytest.raises(Cancelled):
+        list(reason(model, vocabulary, budgets, thinking=True, cancelled=cancelled))
+    assert model.read == ["so "] * 3
+
+
+def test_insisting_can_be_cancelled():
+    vocabulary = FakeVocabulary()
+    model = FakeModel(vocabulary, [])
+    budgets = Budgets(think_tokens=0, answer_tokens=9, answer_cut="length", context_tokens=999)
+    told = iter([False])
+    with pytest.raises(Cancelled):
+        list(reason(model, vocabulary, budgets, thinking=False, cancelled=lambda: next(told, True)))
+    assert (model.read, model.sampled) == ([], 1)
