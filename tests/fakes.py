@@ -108,8 +108,11 @@ class FakeModel:
         self.room_tokens -= len(tokens)
         words = [self.vocabulary.word(token) for token in tokens]
         self.read += words
-        if self.heeds_closing and len(words) > 1 and CLOSE in words and CLOSE in self.script:
-            del self.script[: self.script.index(CLOSE) + 1]
+        if self.heeds_closing and len(words) > 1:
+            # without marks, the last token of the closing is the marker's
+            mark = CLOSE if self.vocabulary.think_marks else _ANSWER[-1]
+            if mark in words and mark in self.script:
+                del self.script[: self.script.index(mark) + 1]
 
 
 @dataclass

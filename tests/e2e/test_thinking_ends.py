@@ -1,4 +1,4 @@
-"""Thinking ends and the answer comes, with two real reasoners: one with thinking marks, one without.
+"""Thinking ends and the answer comes, with two real reasoners: with thinking marks, and without.
 
 What a model would not do by itself it is made to do: its first tokens are dictated.
 """

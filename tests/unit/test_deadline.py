@@ -146,8 +146,6 @@ def test_rates_are_the_slowest_of_the_last_calls_and_measured_ones_give_way():
 def test_the_answer_comes_in_time_and_the_limit_is_named(
     clock, extractor, reasoner, reason, known, marks
 ):
-    if not marks and "thinking" in reasoner:
-        pytest.skip("the fake heeds no closing but a mark")
     chain = fake_chain(
         FakeExtractor(**extractor, pause_s=0.01),
         FakeReasoner(**reasoner, pause_s=0.01, has_think_marks=marks),
