@@ -147,6 +147,7 @@ def test_a_budget_of_nothing_is_refused(name: str) -> None:
 def test_each_cost_can_be_had(height: int, width: int, max_tiles: int, policy: ImagePolicy) -> None:
     """What `costs` offers, `within` does, at that cost or below; the first is what is wanted."""
     hw, limits = (height, width), ImageLimits(max_tiles=max_tiles)
+    assert costs(policy, hw, ImageLimits(), letters)[0].tiles == cost(policy, hw)[0]
     offered = costs(policy, hw, limits, letters)
     try:
         narrowed, _ = within(policy, hw, limits, letters)

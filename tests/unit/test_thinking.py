@@ -238,3 +238,43 @@ def test_insisting_can_be_cancelled():
     with pytest.raises(Cancelled):
         list(reason(model, vocabulary, budgets, thinking=False, cancelled=lambda: next(told, True)))
     assert (model.read, model.sampled) == ([], 1)
+
+
+def test_thinking_closed_for_the_deadline_goes_straight_to_the_answer():
+    class Clock:
+        def think_spent(self, tokens: int) -> float:
+            return tokens / 3
+
+        def answer_over(self, tokens: int) -> bool:
+            return False
+
+    vocabulary = FakeVocabulary()
+    model = FakeModel(vocabulary, ["a ", "b ", "c ", " red"])
+    budgets = Budgets(think_tokens=99, answer_tokens=9, answer_cut="length", context_tokens=999)
+    stream = reason(model, vocabulary, budgets, thinking=True, clock=Clock())
+    with pytest.raises(StopIteration) as end:
+        while True:
+            next(stream)
+    done: Reasoned = end.value.value
+    assert (done.answer, done.finish_reason) == ("Answer: red", "think_deadline")
+    closing = [*LAST_LINE, "\n", CLOSE, "\n\n", "Answer", ":", " red"]
+    assert model.read == ["a ", "b ", "c ", *closing]
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        (["tri", "but", "e"], "tribute"),
+        (["so ", "but", "on"], "so on"),
+        (["so", " but", "ter"], "soter"),
+        (["1", "now", "\n", "now", "so"], "1now\nso"),
+    ],
+)
+def test_a_reflexive_word_inside_another_may_be_thought(script, said):
+    vocabulary = FakeVocabulary()
+    for word in script:
+        vocabulary.id(word)
+    model = FakeModel(vocabulary, [*script, CLOSE, "Answer", ":", " 1"])
+    budgets = Budgets(think_tokens=99, answer_tokens=9, answer_cut="length", context_tokens=999)
+    chunks = list(reason(model, vocabulary, budgets, thinking=True, suppress_reflexive=True))
+    assert joined(chunks, "thinking") == said
