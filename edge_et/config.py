@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from edge_et.effort import DEFAULT_EFFORT, EFFORTS, Effort
 from edge_et.errors import InputError
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -72,10 +73,13 @@ class ImageLimits:
     """Crops that go through the vision tower, the whole image included."""
     max_image_tokens: int | None = None
     """Positions that the image takes in the extractor's prompt."""
+    for_deadline: bool = False
+    """Whether a deadline set them, and not the caller."""
 
     def __str__(self) -> str:
         given = [("max_tiles", self.max_tiles), ("max_image_tokens", self.max_image_tokens)]
-        return " and ".join(f"{name} {value}" for name, value in given if value is not None)
+        text = " and ".join(f"{name} {value}" for name, value in given if value is not None)
+        return f"{text} for the deadline" if self.for_deadline else text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +91,10 @@ class GenerationConfig:
     """
 
     think: bool = True
-    think_budget_tokens: int = 4096
-    answer_budget_tokens: int = 1024
+    effort: Effort = DEFAULT_EFFORT
+    """Names the two budgets that are None below (`edge_et.effort`); "none" does not think."""
+    think_budget_tokens: int | None = None
+    answer_budget_tokens: int | None = None
     extraction_budget_tokens: int = 1024
     extraction_sampling: SamplingConfig = field(default_factory=SamplingConfig)
     reasoner_sampling: SamplingConfig | None = None
@@ -99,18 +105,45 @@ class GenerationConfig:
     """Positions that the image takes in the extractor's prompt."""
     ignore_stop: bool = False
     """Run every part to its whole budget, as measuring needs it: no end is sampled."""
+    suppress_reflexive: bool | None = None
+    """Keep words that reopen a train of thought ("wait", "but") out of the thinking
+    (`edge_et.reflexive`). None: as the pair's row of the registry has it."""
+    deadline_s: float | None = None
+    """The answer is due so many seconds after the call, waiting for other calls included
+    (`edge_et.deadline`)."""
+
+    @property
+    def thinks(self) -> bool:
+        """Whether to think: a budget that is given speaks louder than the effort."""
+        return self.think and (self.effort != "none" or self.think_budget_tokens is not None)
+
+    @property
+    def think_tokens(self) -> int:
+        """The thinking budget in force."""
+        given = self.think_budget_tokens
+        return EFFORTS[self.effort].think_tokens if given is None else given
+
+    @property
+    def answer_tokens(self) -> int:
+        """The answer's budget in force."""
+        given = self.answer_budget_tokens
+        return EFFORTS[self.effort].answer_tokens if given is None else given
 
     @property
     def image_limits(self) -> ImageLimits:
         return ImageLimits(max_tiles=self.max_tiles, max_image_tokens=self.max_image_tokens)
 
     def __post_init__(self) -> None:
-        if self.think_budget_tokens < 0:
+        if self.effort not in EFFORTS:
+            raise InputError(f"unknown effort {self.effort!r}", hint=f"use {', '.join(EFFORTS)}")
+        if self.think_tokens < 0:
             raise InputError(f"the thinking budget is {self.think_budget_tokens} tokens")
-        for name in ("answer_budget_tokens", "extraction_budget_tokens"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("max_tiles", "max_image_tokens"):
+        for name in (
+            "answer_budget_tokens", "extraction_budget_tokens", "max_tiles", "max_image_tokens",
+        ):  # fmt: skip
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} must be at least 1, not {value}")
+        # "not >" so that NaN is refused too
+        if self.deadline_s is not None and not self.deadline_s > 0:
+            raise InputError(f"deadline_s must be more than 0, not {self.deadline_s}")

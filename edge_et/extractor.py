@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +19,7 @@ from edge_et.caching.keys import artifact_key
 from edge_et.caching.seen import NO_CACHES, Caches, Features, Prefix, Seen, Shown, Written
 from edge_et.config import ImageLimits, RuntimeConfig, SamplingConfig
 from edge_et.embeddings import EmbeddingTable, load_vector
-from edge_et.errors import (
-    BadManifest,
-    ContextOverflow,
-    DeviceUnavailable,
-    InputError,
-    MissingArtifact,
-)
+from edge_et.errors import ContextOverflow, InputError
 from edge_et.graphs import Decoder, VisionEncoder
 from edge_et.image import LoadedImage
 from edge_et.layout import lay_out
@@ -35,6 +30,8 @@ from edge_et.manifest import (
     check_files,
     read_manifest,
 )
+from edge_et.parts import device_for, pick
+from edge_et.rates import ExtractorSpeed
 from edge_et.runs import Asked, Clock, ExtractionRun, record, replay
 from edge_et.sampling import choose_token, make_rng
 from edge_et.threads import usable_threads
@@ -42,8 +39,9 @@ from edge_et.tokenization import Detokenizer, PromptTokenizer, Stripper
 from edge_et.types import FinishReason, Origin, Served
 
 F32 = npt.NDArray[np.float32]
-FP16_ACTIVATIONS = ("fp16", "q4f16")
+_Ended = Literal["stop", "length", "extraction_deadline"]
 _NO_LIMITS = ImageLimits()
+_MEASURED_PREFILL_TOKENS, _MEASURED_DECODE_TOKENS = 64, 4
 
 
 class Extractor:
@@ -78,13 +76,13 @@ class Extractor:
         """
         manifest = read_manifest(folder, ExtractorManifest)
         check_files(folder, manifest, hashes=runtime.verify_hashes)
-        device = _device(manifest, runtime)
+        device = device_for(manifest, runtime)
         threads = runtime.threads or usable_threads()
         spec = manifest.decoder
         parts: list[Part] = []
 
         def path(role: PartRole, suffix: str, precision: str | None = None) -> Path:
-            part = _pick(manifest, role, suffix, device, precision)
+            part = pick(manifest, role, suffix, device, precision)
             parts.append(part)
             return folder / part.path
 
@@ -125,13 +123,15 @@ class Extractor:
         sampling: SamplingConfig,
         limits: ImageLimits = _NO_LIMITS,
         ignore_stop: bool = False,
+        over: Callable[[int], bool] = lambda tokens: False,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Generator[str, None, ExtractionRun]:
         """Yield the extraction in pieces and return its record.
 
         With `ignore_stop` it has all of `budget_tokens` and is computed anew. Without limits the
-        manifest's own hold on a CPU. Raises InputError when no grid keeps to the limits,
-        ImageError, ContextOverflow, Cancelled (within one token), InferenceFailed.
+        manifest's own hold on a CPU. `over` is asked before each token, with how many there are,
+        and ends it. Raises InputError when no grid keeps to the limits, ImageError,
+        ContextOverflow, Cancelled (within one token), InferenceFailed.
         """
         clock = Clock()
         asked = self._plan(image, user_text, limits, budget_tokens, clock)
@@ -144,7 +144,7 @@ class Extractor:
         head = self._head(asked, seen, clock, cancelled)
         try:
             tokens = self._tokens(asked, head.prefix, sampling, ignore_stop, clock, cancelled)
-            pieces, generated_tokens, ended = yield from self._detokenized(tokens)
+            pieces, generated_tokens, ended = yield from self._detokenized(tokens, over)
         finally:
             seen.return_prefix(head.prefix)
         shown = head.prefix.shown
@@ -158,8 +158,39 @@ class Extractor:
             asked, shown, head.served, clock,
             text="".join(pieces),
             generated_tokens=generated_tokens,
-            finish_reason="stop" if ended == "stop" else asked.full,
+            finish_reason=asked.full if ended == "length" else ended,
         )  # fmt: skip
+
+    def image_costs(self, image: LoadedImage, limits: ImageLimits) -> tuple[budget.ImageCost, ...]:
+        """Return what `stream` may make of the image within `limits`, the fullest first."""
+        hw = (image.rgb.height, image.rgb.width)
+        policy, marks = self.manifest.image, self._tokenizer.marks
+        return budget.costs(policy, hw, self._limits(limits), marks)
+
+    def measure(self, cancelled: Callable[[], bool] = lambda: False) -> ExtractorSpeed:
+        """Time one tile, 64 tokens of prefill and 4 of decode, on made-up input.
+
+        Raises Cancelled between these, InferenceFailed.
+        """
+        vision, decoder = self._loaded()
+        side = self.manifest.image.tile_size_px
+        clock = Clock()
+        vision(np.zeros((3, side, side), dtype=np.float32))
+        clock.lap("vision")
+        made_up = self._embed([0] * _MEASURED_PREFILL_TOKENS)
+        step = decoder.start(_MEASURED_PREFILL_TOKENS + _MEASURED_DECODE_TOKENS)
+        decoding.prefill(step, made_up, cancelled)
+        clock.lap("prefill")
+        for place in range(_MEASURED_DECODE_TOKENS):
+            decoding.raise_if(cancelled)
+            step(made_up[:1], _MEASURED_PREFILL_TOKENS + place)
+        clock.lap("decode")
+        spent_s = clock.spent_s
+        return ExtractorSpeed(
+            tile_s=spent_s["vision"],
+            prefill_token_s=spent_s["prefill"] / _MEASURED_PREFILL_TOKENS,
+            decode_token_s=spent_s["decode"] / _MEASURED_DECODE_TOKENS,
+        )
 
     def close(self) -> None:
         """Free the sessions and what was kept; a later `stream` is refused."""
@@ -251,7 +282,7 @@ class Extractor:
         ignore_stop: bool,
         clock: Clock,
         cancelled: Callable[[], bool],
-    ) -> Generator[int, None, str]:
+    ) -> Generator[int, None, Literal["stop", "length"]]:
         """Yield the extraction's tokens after the image; return why they ended."""
         logits = decoding.prefill(
             prefix.step, self._embed(asked.layout.after), cancelled, past_tokens=prefix.tokens
@@ -301,17 +332,23 @@ class Extractor:
         )
 
     def _detokenized(
-        self, tokens: Generator[int, None, str]
-    ) -> Generator[str, None, tuple[tuple[str, ...], int, str]]:
+        self,
+        tokens: Generator[int, None, Literal["stop", "length"]],
+        over: Callable[[int], bool],
+    ) -> Generator[str, None, tuple[tuple[str, ...], int, _Ended]]:
         """Yield the text of `tokens` in pieces; return those, the tokens' count and ending."""
         detokenizer, stripper = Detokenizer(self._tokenizer.decode), Stripper()
         pieces: list[str] = []
         count = 0
         while True:
+            if over(count):
+                tokens.close()
+                ended: _Ended = "extraction_deadline"
+                break
             try:
                 token = next(tokens)
             except StopIteration as end:
-                ended: str = end.value
+                ended = end.value
                 break
             count += 1
             if piece := stripper.push(detokenizer.push(token)):
@@ -327,56 +364,6 @@ class Extractor:
 class _Head:
     prefix: Prefix
     served: Served
-
-
-def _device(manifest: ExtractorManifest, runtime: RuntimeConfig) -> ort.UsedDevice:
-    """Return the device for this artifact.
-
-    CUDA has no fp32 kernel for the decoder's attention: onnxruntime would run those nodes on the
-    CPU and copy the cache at each token. So CUDA needs a decoder with fp16 activations, and without
-    one `auto` means the CPU.
-    """
-    listed = manifest.precisions("decoder")
-    if runtime.decoder_precision is not None:
-        listed = tuple(p for p in listed if p == runtime.decoder_precision)
-    fits_cuda = any(p in FP16_ACTIVATIONS for p in listed)
-    if runtime.device == "auto" and not fits_cuda:
-        return "cpu"
-    device = ort.resolve_device(runtime.device)
-    if device == "cuda" and not fits_cuda:
-        raise DeviceUnavailable(
-            "this extractor has no decoder with fp16 activations, and CUDA runs no other",
-            hint="run it on the CPU: --device cpu; or export it with --preset cuda",
-        )
-    return device
-
-
-def _pick(
-    manifest: ExtractorManifest,
-    role: PartRole,
-    suffix: str,
-    device: ort.UsedDevice,
-    precision: str | None = None,
-) -> Part:
-    """Return the part of `role` to run: the one asked for, else the first that suits the device.
-
-    fp16 activations are what CUDA is fast in and a CPU is slow in. Raises MissingArtifact when
-    the precision asked for is not there.
-    """
-    parts = [p for p in manifest.parts if p.role == role and p.path.endswith(suffix)]
-    if not parts:
-        raise BadManifest(f"the manifest lists no {role} ({suffix})")
-    if precision is not None:
-        asked = [p for p in parts if p.precision == precision]
-        if not asked:
-            have = ", ".join(p.precision for p in parts)
-            raise MissingArtifact(
-                f"this extractor has no {role} in {precision}; it has {have}",
-                hint="export it with that precision too, or ask for one that is there",
-            )
-        return asked[0]
-    fitting = [p for p in parts if (p.precision in FP16_ACTIVATIONS) == (device == "cuda")]
-    return (fitting or parts)[0]
 
 
 __all__ = ["ExtractionRun", "Extractor"]

@@ -7,7 +7,7 @@ no prompts and no chat.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +27,10 @@ from edge_et.llama_library import (
     has_amx,
     runtime,
 )
+from edge_et.reflexive import IntArray
+from edge_et.token_model import Nudge
 
+NO_IDS: IntArray = np.empty(0, dtype=np.intp)
 _BATCH_TOKENS = 512
 _CONTEXT_STEP_TOKENS = 256
 """llama.cpp rounds contexts up to this."""
@@ -208,10 +211,12 @@ class Context:
                 )
             self._past += len(part)
 
-    def sample(self, banned: Collection[int] = ()) -> int:
+    def sample(self, banned: IntArray = NO_IDS, nudge: Nudge | None = None) -> int:
         """Return the next token, none of `banned`; it is not read until it is fed."""
-        if banned:
-            self._logits()[list(banned)] = -np.inf
+        if nudge is not None:
+            self._logits()[nudge.token] += nudge.logits
+        if len(banned):
+            self._logits()[banned] = -np.inf
         return int(self._api.llama_sampler_sample(self._sampler, self._context, -1))
 
     def logits(self) -> npt.NDArray[np.float32]:

@@ -25,7 +25,8 @@ class ExtractionRun:
     generated_tokens: int
     """Without the stop token."""
     finish_reason: FinishReason
-    """stop, extraction_length, or context when the context was smaller than the budget."""
+    """stop, extraction_length, extraction_deadline, or context when the context was smaller than
+    the budget."""
     tile_s: float
     """Cutting the image into tiles."""
     vision_s: float

@@ -8,16 +8,22 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from edge_et.answers import answer_form, parse_answer
+from edge_et.clock import Clock, NoClock
 from edge_et.config import GenerationConfig, ImageLimits, SamplingConfig
+from edge_et.deadline import Pace
 from edge_et.prompts import reasoning_prompt
+from edge_et.rates import ExtractorSpeed, Rates, ReasonerSpeed
 from edge_et.types import Answer, Chunk, ChunkKind, Extraction, FinishReason, Timings
 
 if TYPE_CHECKING:
+    from edge_et.budget import ImageCost
     from edge_et.image import LoadedImage
     from edge_et.reasoner import ReasonerRun
     from edge_et.runs import ExtractionRun
 
 Cancel = Callable[[], bool]
+_PROMPT_TOKENS = 512
+"""Room for the reasoner's prompt, so that measuring makes the context that the call needs."""
 _T = TypeVar("_T")
 
 
@@ -33,17 +39,19 @@ class ExtractorLike(Protocol):
         sampling: SamplingConfig,
         limits: ImageLimits,
         ignore_stop: bool,
+        over: Callable[[int], bool],
         cancelled: Cancel,
     ) -> Generator[str, None, ExtractionRun]: ...
+
+    def image_costs(self, image: LoadedImage, limits: ImageLimits) -> tuple[ImageCost, ...]: ...
+
+    def measure(self, cancelled: Cancel) -> ExtractorSpeed: ...
 
     def close(self) -> None: ...
 
 
 class ReasonerLike(Protocol):
     """What the chain needs of a reasoner."""
-
-    @property
-    def can_think(self) -> bool: ...
 
     def stream(
         self,
@@ -53,9 +61,13 @@ class ReasonerLike(Protocol):
         think_budget_tokens: int,
         answer_budget_tokens: int,
         sampling: SamplingConfig | None,
+        suppress_reflexive: bool,
         ignore_stop: bool,
+        clock: Clock,
         cancelled: Cancel,
     ) -> Generator[Chunk, None, ReasonerRun]: ...
+
+    def measure(self, room_tokens: int, cancelled: Cancel) -> ReasonerSpeed: ...
 
     def close(self) -> None: ...
 
@@ -66,8 +78,31 @@ class Call:
 
     config: GenerationConfig
     cancelled: Cancel
-    _started_s: float = field(default_factory=time.perf_counter)
+    rates: Rates
+    suppress_reflexive: bool = False
+    """What holds unless `config` says otherwise."""
+    answers: bool = True
+    """Whether the call ends in an answer, and not in an extraction."""
+    pace: Pace | None = field(default=None, init=False)
+    """Where there is a deadline."""
+    _started_s: float = field(default_factory=lambda: time.perf_counter())
     _timings: Timings = field(default_factory=Timings)
+
+    def __post_init__(self) -> None:
+        if (deadline_s := self.config.deadline_s) is not None:
+            self.pace = Pace(
+                rates=self.rates,
+                due_s=self._started_s + deadline_s,
+                deadline_s=deadline_s,
+                thinks=self.answers and self.config.thinks,
+                answers=self.answers,
+                answer_budget_tokens=self.config.answer_tokens,
+            )
+
+    @property
+    def suppresses(self) -> bool:
+        asked = self.config.suppress_reflexive
+        return self.suppress_reflexive if asked is None else asked
 
     def queued(self) -> None:
         """Note that the waiting is over."""
@@ -90,6 +125,19 @@ class Call:
         return replace(self._timings, total_s=time.perf_counter() - self._started_s)
 
 
+def measure(extractor: ExtractorLike | None, reasoner: ReasonerLike | None, call: Call) -> None:
+    """Learn how fast the halves are, where a deadline needs it and no call has told."""
+    if call.pace is None:
+        return
+    started_s = time.perf_counter()
+    if extractor is not None and not call.rates.knows("extract_decode"):
+        call.rates.extractor_measured(extractor.measure(call.cancelled))
+    if reasoner is not None and not call.rates.knows("reason_decode"):
+        room_tokens = _PROMPT_TOKENS + call.config.think_tokens + call.config.answer_tokens
+        call.rates.reasoner_measured(reasoner.measure(room_tokens, call.cancelled))
+    call.spent(measure_s=time.perf_counter() - started_s)
+
+
 def extract(
     extractor: ExtractorLike,
     load: Callable[[], LoadedImage],
@@ -101,16 +149,22 @@ def extract(
     started_s = time.perf_counter()
     image = load()
     call.spent(image_s=time.perf_counter() - started_s)
+    limits = call.config.image_limits
+    pace = call.pace
+    if pace is not None and (costs := extractor.image_costs(image, limits)):
+        limits = pace.image_limits(costs, limits)
     pieces = extractor.stream(
         image,
         user_text,
         budget_tokens=call.config.extraction_budget_tokens,
         sampling=call.config.extraction_sampling,
-        limits=call.config.image_limits,
+        limits=limits,
         ignore_stop=call.config.ignore_stop,
+        over=_never_over if pace is None else pace.extraction_over,
         cancelled=call.cancelled,
     )
     run = yield from _noted(_as_chunks(pieces), call)
+    call.rates.extracted(run)
     call.spent(
         image_s=run.tile_s,
         vision_s=run.vision_s,
@@ -134,17 +188,22 @@ def think(
 ) -> Generator[Chunk, None, Answer]:
     """Stage 2: thinking over the extraction, and the answer."""
     config = call.config
-    thinks = config.think and reasoner.can_think
     chunks = reasoner.stream(
-        reasoning_prompt(notes.text, question, think=thinks, form=answer_form(question).value),
-        think=thinks,
-        think_budget_tokens=config.think_budget_tokens,
-        answer_budget_tokens=config.answer_budget_tokens,
+        reasoning_prompt(
+            notes.text, question, think=config.thinks, form=answer_form(question).value
+        ),
+        think=config.thinks,
+        think_budget_tokens=config.think_tokens,
+        answer_budget_tokens=config.answer_tokens,
         sampling=config.reasoner_sampling,
+        suppress_reflexive=call.suppresses,
         ignore_stop=config.ignore_stop,
+        clock=NoClock() if call.pace is None else call.pace,
         cancelled=call.cancelled,
     )
     run = yield from _noted(chunks, call)
+    call.rates.reasoned(run)
+    call.rates.answered(run, notes)
     call.spent(
         handoff_s=run.handoff_s,
         reason_prefill_s=run.prefill_s,
@@ -190,8 +249,13 @@ def _noted(chunks: Generator[Chunk, None, _T], call: Call) -> Generator[Chunk, N
         chunks.close()
 
 
+def _never_over(tokens: int) -> bool:
+    return False
+
+
 def _finish_reason(notes: Extraction, reasoner: FinishReason) -> FinishReason:
     """Return the limit that harmed the answer most: its own, the extraction's, the thinking's."""
-    if reasoner in ("length", "context"):
+    if reasoner in ("length", "context", "deadline") or notes.finish_reason == "stop":
         return reasoner
-    return reasoner if notes.finish_reason == "stop" else "extraction_length"
+    by_time = notes.finish_reason == "extraction_deadline"
+    return "extraction_deadline" if by_time else "extraction_length"

@@ -9,9 +9,13 @@ ChunkKind = Literal["extraction", "thinking", "answer"]
 FinishReason = Literal[
     "stop",  # the model ended by itself
     "think_budget",  # thinking was closed at its budget; the answer is complete
+    "think_loop",  # the thinking went round in circles and was closed; the answer is complete
+    "think_deadline",  # thinking was closed in time for the answer, which is complete
     "extraction_length",  # the extraction was cut at its limit; what follows used the cut text
+    "extraction_deadline",  # the extraction was ended in time for what follows
     "length",  # the answer was cut at its limit
     "context",  # the context was full before the answer ended
+    "deadline",  # the answer was cut for the deadline
 ]
 Origin = Literal["computed", "memory", "disk"]
 
@@ -52,6 +56,8 @@ class Timings:
 
     queue_s: float = 0.0
     """Waiting for another call on the same chain to end."""
+    measure_s: float = 0.0
+    """Measuring how fast the pair is, in a chain's first call with a deadline."""
     image_s: float = 0.0
     """Decode, orientation, tiling, normalisation."""
     vision_s: float = 0.0

@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from edge_et_bench.bars import Shown, bar
+from edge_et_bench.deadlines import deadlines
 from edge_et_bench.output import rendered, write
 from edge_et_bench.peers.cli import peers
 
@@ -264,6 +265,7 @@ def again_command(
 
 
 app.command("peers")(peers)
+app.command("deadlines")(deadlines)
 
 
 @app.command("make-checkpoint")

@@ -20,6 +20,10 @@ _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 LIMIT_REACHED = 7
 _LIMITS = {
     "think_budget": "the thinking was closed at its budget (--think-budget)",
+    "think_loop": "the thinking went round in circles and was closed",
+    "think_deadline": "the thinking was closed for the deadline (--deadline)",
+    "extraction_deadline": "the extraction was ended for the deadline (--deadline)",
+    "deadline": "the answer was cut for the deadline (--deadline)",
     "extraction_length": "the extraction was cut (--extract-budget)",
     "length": "the answer was cut (--answer-budget)",
     "context": "the reasoner's context was full before the answer ended",
@@ -149,5 +153,5 @@ def exit_if_cut(answer: Answer, *, quiet: bool = False) -> None:
         return
     if not quiet:
         typer.echo(f"limit reached: {_LIMITS[answer.finish_reason]}", err=True)
-    if answer.finish_reason in ("length", "context"):
+    if answer.finish_reason in ("length", "context", "deadline"):
         raise typer.Exit(LIMIT_REACHED)

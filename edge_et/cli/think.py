@@ -30,8 +30,11 @@ def think(
     pair: o.PAIR = "starter",
     reasoner: o.REASONER = None,
     think: o.THINK = True,
+    effort: o.EFFORT = "medium",
     think_budget: o.THINK_BUDGET = None,
     answer_budget: o.ANSWER_BUDGET = None,
+    deadline: o.DEADLINE = None,
+    suppress_reflexive: o.SUPPRESS_REFLEXIVE = None,
     seed: o.SEED = None,
     temperature: o.TEMPERATURE = None,
     device: o.DEVICE = "auto",
@@ -53,8 +56,11 @@ def think(
             generation = o.generation_config(
                 chain,
                 think=think,
+                effort=effort,
                 think_budget=think_budget,
                 answer_budget=answer_budget,
+                deadline=deadline,
+                suppress_reflexive=suppress_reflexive,
                 seed=seed,
                 temperature=temperature,
             )

@@ -121,7 +121,7 @@ class LlamaContext:
     def start(self, prompt: Sequence[int], sampling: object, stop: object) -> None:
         self._plant("reason_prefill")
 
-    def sample(self, banned: object = ()) -> int:
+    def sample(self, banned: object = (), nudge: object = None) -> int:
         self._plant("think_decode" if CLOSE in self._script else "answer_decode")
         word = self._script.pop(0)
         return 0x110000 + LlamaModel.marks.index(word) if len(word) > 1 else ord(word)
