@@ -7,8 +7,9 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from edge_et.answers import answer_form, parse_answer
+from edge_et.answers import parse_answer
 from edge_et.config import GenerationConfig, ImageLimits, SamplingConfig
+from edge_et.forms import WORDING, answer_form
 from edge_et.prompts import reasoning_prompt
 from edge_et.types import Answer, Chunk, ChunkKind, Extraction, FinishReason, Timings
 
@@ -135,7 +136,7 @@ def think(
     config = call.config
     thinks = config.think and reasoner.can_think
     chunks = reasoner.stream(
-        reasoning_prompt(notes.text, question, think=thinks, form=answer_form(question).value),
+        reasoning_prompt(notes.text, question, think=thinks, form=WORDING[answer_form(question)]),
         think=thinks,
         think_budget_tokens=config.think_budget_tokens,
         answer_budget_tokens=config.answer_budget_tokens,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 ChunkKind = Literal["extraction", "thinking", "answer"]
 FinishReason = Literal[
@@ -12,6 +12,22 @@ FinishReason = Literal[
     "extraction_length",  # the extraction was cut at its limit; what follows used the cut text
     "length",  # the answer was cut at its limit
     "context",  # the context was full before the answer ended
+]
+AnswerForm = Literal[
+    "free",  # as many sentences as it takes
+    "short",  # a word or a phrase
+    "yes_no",
+    "number",  # digits, with a unit where one was written
+    "choice",  # one of the options
+    "json",  # by a schema
+]
+Found = Literal[
+    "marker",  # behind "Answer:" or what amounts to it
+    "boxed",  # in \boxed{}
+    "phrase",  # in a sentence such as "the answer is …"
+    "last_line",
+    "whole",  # all that was written
+    "constrained",  # written under a grammar: the form could not be missed
 ]
 
 
@@ -97,6 +113,11 @@ class Answer:
     finish_reason: FinishReason
     timings: Timings
     pair: str
+    form: AnswerForm = "short"
+    found: Found = "whole"
+    """How the answer was found in what the reasoner wrote."""
+    data: Any = None
+    """The parsed JSON of an answer by a schema."""
 
     @property
     def image(self) -> ImageReport | None:
