@@ -14,7 +14,7 @@ from edge_et.config import RuntimeConfig, SamplingConfig
 from edge_et.errors import InputError, LoadFailed
 from edge_et.gguf_header import read_header, require_chat
 from edge_et.manifest import FILE_NAME, ReasonerManifest, check_files, read_manifest
-from edge_et.thinking import Reasoned, plan_budgets, reason
+from edge_et.thinking import INSIST_TOKENS, Demand, Reasoned, plan_budgets, reason
 from edge_et.threads import usable_threads
 from edge_et.types import Chunk, FinishReason
 
@@ -30,6 +30,8 @@ class ReasonerRun:
     thinking: str
     answer: str
     """As written, marker included. Never blank."""
+    held: str | None
+    """Of the answer, what was written under the grammar of a demand; None: nothing was."""
     prompt_tokens: int
     think_tokens: int
     answer_tokens: int
@@ -119,6 +121,7 @@ class Reasoner:
         think_budget_tokens: int,
         answer_budget_tokens: int,
         sampling: SamplingConfig | None = None,
+        demand: Demand | None = None,
         ignore_stop: bool = False,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Generator[Chunk, None, ReasonerRun]:
@@ -134,7 +137,7 @@ class Reasoner:
             limit=self.context_tokens,
             think=think_budget_tokens if think else 0,
             answer=answer_budget_tokens,
-            closing=len(self._words.closing),
+            closing=len(self._words.closing) + (INSIST_TOKENS if demand else 0),
         )
         prefill_started_s = time.perf_counter()
         context = self._context_of(budgets.context_tokens)
@@ -145,12 +148,14 @@ class Reasoner:
             self._words,
             budgets,
             thinking=think,
+            demand=demand,
             ignore_stop=ignore_stop,
             cancelled=cancelled,
         )
         return ReasonerRun(
             thinking=done.thinking,
             answer=done.answer,
+            held=done.held,
             prompt_tokens=len(prompt),
             think_tokens=done.think_tokens,
             answer_tokens=done.answer_tokens,
@@ -213,6 +218,9 @@ class _Words:
 
     def piece(self, token: int) -> bytes:
         return self._model.piece(token)
+
+    def tokens(self, text: str) -> tuple[int, ...]:
+        return self._model.tokenize(text, False)
 
 
 def _threads_for(file: Path) -> int:

@@ -4,6 +4,9 @@
     CLOSE   unless the model wrote the closing itself, it is written for it
     ANSWER  with its own budget; thinking marks cannot be sampled any more
 
+An answer that must have a shape is written under its grammar, from its start or, where another form
+came, behind an "Answer:" of its own (`Demand`).
+
 An answer that comes out blank is insisted on: "Answer:" is written and the end of text masked until
 something visible comes. If that fails too, the last line of the thinking stands in for it.
 """
@@ -17,7 +20,9 @@ from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from edge_et.constrained import write_held
 from edge_et.errors import Cancelled, ContextOverflow
+from edge_et.shapes import Shape
 from edge_et.types import Chunk, FinishReason
 
 INSIST_TOKENS = 24
@@ -41,6 +46,9 @@ class TokenModel(Protocol):
         """Return the next token, none of `banned`; it is not read until it is fed."""
 
     def feed(self, tokens: Sequence[int]) -> None: ...
+
+    def constrain(self, grammar: str | None) -> None:
+        """Hold the tokens sampled from here on to a grammar in GBNF; None sets them free."""
 
 
 class Vocabulary(Protocol):
@@ -66,6 +74,19 @@ class Vocabulary(Protocol):
 
     def piece(self, token: int) -> bytes: ...
 
+    def tokens(self, text: str) -> tuple[int, ...]:
+        """Return the tokens of a text in which nothing is special."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """What the answer is held to."""
+
+    shape: Shape
+    at_once: bool
+    """From its first sign on; else only when what was written is not accepted."""
+    accepts: Callable[[str], bool]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budgets:
@@ -87,6 +108,8 @@ class Reasoned:
     """As written, marker included. Never blank."""
     think_tokens: int
     answer_tokens: int
+    held: str | None
+    """Of the answer, what was written under the grammar of a demand; None: nothing was."""
     finish_reason: FinishReason
     think_s: float
     answer_s: float
@@ -125,6 +148,7 @@ def reason(
     budgets: Budgets,
     *,
     thinking: bool,
+    demand: Demand | None = None,
     ignore_stop: bool = False,
     cancelled: Cancel = lambda: False,
 ) -> Generator[Chunk, None, Reasoned]:
@@ -141,13 +165,20 @@ def reason(
     if thinking:
         ended = yield from run.think(budgets.think_tokens)
     answer_started_s = time.perf_counter()
-    if not (yield from run.answer(budgets.answer_tokens)):
+    stopped = True
+    if demand is None or not demand.at_once:
+        stopped = yield from run.answer(budgets.answer_tokens)
+    if demand is not None and not (run.said.whole and demand.accepts(run.said.whole)):
+        room = budgets.answer_tokens if demand.at_once else INSIST_TOKENS
+        stopped = (yield from run.hold(demand.shape, room)) and stopped
+    if not stopped:
         ended = budgets.answer_cut
     return Reasoned(
         thinking=run.thought.whole.strip(),
         answer=run.said.whole.strip(),
         think_tokens=run.thought.tokens,
         answer_tokens=run.said.tokens,
+        held=run.held,
         finish_reason=ended,
         think_s=answer_started_s - started_s,
         answer_s=time.perf_counter() - answer_started_s,
@@ -170,6 +201,19 @@ class _Text:
     def write(self, text: str) -> Generator[Chunk, None, None]:
         """Add text that no token of the model's own stands for."""
         yield from self._emit(self._decoder.decode(b"", True) + text)
+
+    def takes(self, piece: bytes) -> bool:
+        """Return whether the bytes go on in UTF-8."""
+        begun, _ = self._decoder.getstate()
+        try:
+            codecs.getincrementaldecoder("utf-8")().decode(begun + piece)
+        except UnicodeDecodeError:
+            return False
+        return True
+
+    def drop_cut_character(self) -> None:
+        """Forget the bytes of a character that is not whole yet."""
+        self._decoder.reset()
 
     def end(self) -> Generator[Chunk, None, None]:
         """Emit what is left of a character cut in its middle."""
@@ -195,6 +239,7 @@ class _Run:
         self._marks = frozenset(vocabulary.think_marks or ())
         self.thought = _Text("thinking")
         self.said = _Text("answer")
+        self.held: str | None = None
 
     def think(self, budget: int) -> Generator[Chunk, None, Literal["stop", "think_budget"]]:
         """THINK, then CLOSE."""
@@ -231,6 +276,29 @@ class _Run:
         yield from self.said.end()
         return stopped
 
+    def hold(self, shape: Shape, budget: int) -> Generator[Chunk, None, bool]:
+        """Write "Answer:" and what has the shape; return whether the model ended it."""
+        gap = "\n" if self.said.whole else ""
+        opening = self._vocabulary.tokens(f"{gap}Answer:")
+        if len(opening) <= self._model.room_tokens:
+            self._model.feed(opening)
+        yield from self.said.write(f"{gap}Answer:")
+        held = yield from write_held(
+            self._model,
+            self._vocabulary,
+            shape,
+            self.said,
+            budget_tokens=budget,
+            banned=self._marks,
+            over=self._never_over,
+        )
+        self.held = held.text
+        return held.by_itself
+
+    def _never_over(self) -> bool:
+        self._raise_if_cancelled()
+        return False
+
     def _answer(self, budget: int, *, banned: Collection[int]) -> Generator[Chunk, None, bool]:
         """Sample up to `budget` tokens; return whether the model stopped by itself."""
         for _ in range(min(budget, self._model.room_tokens)):
@@ -263,9 +331,12 @@ class _Run:
         return (yield from self._answer(budget, banned=self._marks))
 
     def _sample(self, banned: Collection[int] = ()) -> int:
+        self._raise_if_cancelled()
+        return self._model.sample(banned)
+
+    def _raise_if_cancelled(self) -> None:
         if self._cancelled():
             raise Cancelled("the reasoner was stopped by its caller")
-        return self._model.sample(banned)
 
 
 def _last_line(thinking: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from edge_et.config import ImageLimits, SamplingConfig
 from edge_et.extractor import ExtractionRun
 from edge_et.image import LoadedImage
 from edge_et.reasoner import ReasonerRun
-from edge_et.thinking import plan_budgets, reason
+from edge_et.thinking import Demand, plan_budgets, reason
 from edge_et.types import Chunk, ImageReport
 
 OPEN, CLOSE, EOS = "<think>", "</think>", "<|im_end|>"
@@ -48,6 +49,9 @@ class FakeVocabulary:
     def piece(self, token: int) -> bytes:
         return b"" if token in self.stop_ids else self._words[token].encode("utf-8")
 
+    def tokens(self, text: str) -> tuple[int, ...]:
+        return tuple(self.id(word) for word in re.findall(r"\n|\w+|[^\w\s]| ", text))
+
 
 class FakeModel:
     """Says `script`, then `rest` for ever; a banned word is passed over, "." at worst."""
@@ -59,6 +63,7 @@ class FakeModel:
         self.room_tokens = room
         self.read: list[str] = []
         self.sampled = 0
+        self.grammar: str | None = None
 
     def sample(self, banned: Collection[int] = ()) -> int:
         self.sampled += 1
@@ -68,6 +73,10 @@ class FakeModel:
                 del self.script[: place + 1]
                 return self.vocabulary.id(word)
         raise AssertionError("everything is banned")
+
+    def constrain(self, grammar: str | None) -> None:
+        """It says what it is told all the same."""
+        self.grammar = grammar
 
     def feed(self, tokens: Sequence[int]) -> None:
         assert len(tokens) <= self.room_tokens
@@ -164,6 +173,7 @@ class FakeReasoner:
         answer_budget_tokens: int,
         sampling: SamplingConfig | None,
         cancelled: Callable[[], bool],
+        demand: Demand | None = None,
         ignore_stop: bool = False,
     ) -> Generator[Chunk, None, ReasonerRun]:
         self.asked.append(user_text)
@@ -179,11 +189,18 @@ class FakeReasoner:
             closing=len(vocabulary.closing),
         )
         done = yield from reason(
-            model, vocabulary, budgets, thinking=think, ignore_stop=ignore_stop, cancelled=cancelled
+            model,
+            vocabulary,
+            budgets,
+            thinking=think,
+            demand=demand,
+            ignore_stop=ignore_stop,
+            cancelled=cancelled,
         )
         return ReasonerRun(
             thinking=done.thinking,
             answer=done.answer,
+            held=done.held,
             prompt_tokens=len(user_text.split()),
             think_tokens=done.think_tokens,
             answer_tokens=done.answer_tokens,

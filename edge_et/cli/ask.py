@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from edge_et.cli import answer_options as a
 from edge_et.cli import options as o
 from edge_et.cli.failures import failures
 from edge_et.cli.output import (
@@ -31,6 +32,9 @@ def ask(
     extract_budget: o.EXTRACT_BUDGET = None,
     max_tiles: o.MAX_TILES = None,
     max_image_tokens: o.MAX_IMAGE_TOKENS = None,
+    answer_form: a.FORM = None,
+    choices: a.CHOICES = None,
+    schema: a.SCHEMA = None,
     seed: o.SEED = None,
     temperature: o.TEMPERATURE = None,
     vision: o.VISION = None,
@@ -50,9 +54,11 @@ def ask(
         import edge_et
 
         source = o.image_source(image)
+        asked = a.asked_form(answer_form, choices, schema)
         with edge_et.load(pair, extractor=extractor, reasoner=reasoner, runtime=runtime) as chain:
             generation = o.generation_config(
                 chain,
+                asked=asked,
                 think=think,
                 think_budget=think_budget,
                 answer_budget=answer_budget,

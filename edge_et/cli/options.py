@@ -107,6 +107,7 @@ def runtime_config(
 def generation_config(
     chain: Chain,
     *,
+    asked: GenerationConfig | None = None,
     think: bool = True,
     think_budget: int | None = None,
     answer_budget: int | None = None,
@@ -116,7 +117,9 @@ def generation_config(
     max_tiles: int | None = None,
     max_image_tokens: int | None = None,
 ) -> GenerationConfig:
-    """Return the settings of one call; what is None stays at its default."""
+    """Return the settings of one call; what is None stays as in `asked`, or at its default."""
+    from dataclasses import replace
+
     from edge_et.config import GenerationConfig
 
     given = {
@@ -124,7 +127,8 @@ def generation_config(
         "answer_budget_tokens": answer_budget,
         "extraction_budget_tokens": extract_budget,
     }
-    return GenerationConfig(
+    return replace(
+        asked or GenerationConfig(),
         think=think,
         reasoner_sampling=_sampling(chain, seed, temperature),
         max_tiles=max_tiles,

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from edge_et.cli import answer_options as a
 from edge_et.cli import options as o
 from edge_et.cli.failures import failures
 from edge_et.cli.output import (
@@ -32,6 +33,9 @@ def think(
     think: o.THINK = True,
     think_budget: o.THINK_BUDGET = None,
     answer_budget: o.ANSWER_BUDGET = None,
+    answer_form: a.FORM = None,
+    choices: a.CHOICES = None,
+    schema: a.SCHEMA = None,
     seed: o.SEED = None,
     temperature: o.TEMPERATURE = None,
     device: o.DEVICE = "auto",
@@ -49,9 +53,11 @@ def think(
         import edge_et
 
         notes = _read_notes(source)
+        asked = a.asked_form(answer_form, choices, schema)
         with edge_et.load(pair, reasoner=reasoner, runtime=runtime, only="reasoner") as chain:
             generation = o.generation_config(
                 chain,
+                asked=asked,
                 think=think,
                 think_budget=think_budget,
                 answer_budget=answer_budget,
