@@ -15,11 +15,11 @@ from typing import Protocol
 from edge_et.closing import Part, fresh, least, rest
 from edge_et.errors import InferenceFailed
 from edge_et.grammar import gbnf
-from edge_et.shapes import Either, Items, Record, Row, Shape
+from edge_et.shapes import Either, Items, Record, Row, Shape, Words
 from edge_et.types import Chunk
 
 _VALUE_TOKENS = 12
-"""What the model gets for a value while the text is being closed."""
+"""The most that the model gets for a string or a number while the text is being closed."""
 
 
 class GrammarModel(Protocol):
@@ -148,7 +148,7 @@ class _Writer:
         """Let the model write a value; return whether anything came."""
         before = len(self._said.whole)
         self._model.constrain(gbnf(shape, indented=not self.text))
-        for _ in range(_VALUE_TOKENS):
+        for _ in range(self._cost([shape])):
             if self._left < 1 or self._over() or (yield from self._token()) is not None:
                 break
         self._said.drop_cut_character()
@@ -186,9 +186,15 @@ class _Writer:
     def _cost(self, parts: Sequence[Part]) -> int:
         """Return the most tokens that closing with `parts` takes."""
         return sum(
-            len(self._vocabulary.tokens(part)) if isinstance(part, str) else _VALUE_TOKENS
+            len(self._vocabulary.tokens(part)) if isinstance(part, str) else self._share(part)
             for part in parts
         )
+
+    def _share(self, value: Shape) -> int:
+        """Return what the model gets for a value while the text is being closed."""
+        if isinstance(value, Words):
+            return max(len(self._vocabulary.tokens(word)) for word in value.spellings)
+        return _VALUE_TOKENS
 
 
 def _growth(shape: Shape, cost: Callable[[Sequence[Part]], int]) -> int:

@@ -50,9 +50,11 @@ class _Rules:
     def _items(self, shape: Items) -> str:
         if shape.max_items == 0:
             return '"[]"'
-        item = self.of(shape.item)
+        # Named, so that a repetition repeats one element: llama.cpp limits how many it unrolls.
+        item = self._named(self.of(shape.item))
+        another = self._named(f'", " {item}')
         least = max(shape.min_items, 1) - 1
-        several = f'{item} (", " {item}){{{least},{shape.max_items - 1}}}'
+        several = f"{item} {another}{{{least},{shape.max_items - 1}}}"
         return f'("[" {several} "]")' if shape.min_items else f'("[" ({several})? "]")'
 
     def _record(self, shape: Record) -> str:

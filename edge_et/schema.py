@@ -18,6 +18,8 @@ TEXT_CHARS, MOST_CHARS = 200, 1000
 """Of a string without maxLength; of any string."""
 ITEMS, MOST_ITEMS = 16, 256
 """Of an array without maxItems; of any array."""
+MOST_NODES, MOST_DEPTH = 1000, 24
+"""Of a schema with its references followed, which may unfold to any size."""
 DECIMALS = 3
 MOST_NUMBER = Decimal(10**12)
 """Of a number without maximum."""
@@ -84,9 +86,18 @@ def _shown(node: Any) -> Any:
 class _Reader:
     def __init__(self, whole: Mapping[str, Any]) -> None:
         self._whole = whole
+        self._nodes = self._depth = 0
 
     def shape(self, node: Any, where: str, seen: tuple[str, ...]) -> Shape:
         """`seen`: the references that led here."""
+        self._nodes, self._depth = self._nodes + 1, self._depth + 1
+        if self._nodes > MOST_NODES or self._depth > MOST_DEPTH:
+            _refuse(where, f"goes beyond {MOST_NODES} parts or {MOST_DEPTH} levels")
+        shape = self._shape(node, where, seen)
+        self._depth -= 1
+        return shape
+
+    def _shape(self, node: Any, where: str, seen: tuple[str, ...]) -> Shape:
         if not isinstance(node, Mapping):
             _refuse(where, f"is {json.dumps(node)}, which says nothing of the value")
         if "$ref" in node:

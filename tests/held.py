@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-import random
 from collections.abc import Collection, Sequence
 from pathlib import Path
+
+import numpy as np
 
 import edge_et
 from edge_et.constrained import Held, write_held
@@ -36,10 +37,10 @@ class Spelling:
 
 
 class Guesser:
-    """Draws any token that the grammar allows; ends a text in one of `patience` cases at most."""
+    """Draws any token that the grammar allows."""
 
-    def __init__(self, seed: int, *, room: int = 100_000, patience: int = 1) -> None:
-        self._random, self._patience = random.Random(seed), patience
+    def __init__(self, seed: int, *, room: int = 100_000) -> None:
+        self._random = np.random.default_rng(seed)
         self._grammar: Grammar | None = None
         self.room_tokens = room
         self.read: list[int] = []
@@ -55,11 +56,11 @@ class Guesser:
 
         assert self._grammar is not None, "sampled without a grammar"
         self.sampled += 1
-        logits = np.zeros(vocabulary().vocab_size, np.float32)
+        logits = self._random.random(vocabulary().vocab_size, np.float32)
         logits[list(banned)] = -np.inf
         self._grammar.mask(logits)
-        allowed = np.flatnonzero(np.isfinite(logits)).tolist()
-        token: int = self._random.choice(allowed)
+        assert np.isfinite(logits).any()
+        token = int(logits.argmax())
         self._grammar.accept(token)
         return token
 

@@ -69,7 +69,7 @@ def nested(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[s
 SCHEMAS = st.recursive(LEAVES, nested, max_leaves=6)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(schema=SCHEMAS, seed=SEEDS, budget=BUDGETS)
 def test_every_answer_is_valid_and_keeps_its_budget(schema, seed, budget):
     held, text, _, tokens = written(shape_of(schema), seed=seed, budget_tokens=budget)
@@ -86,7 +86,7 @@ def test_a_full_context_closes_the_text(schema, seed, room):
     assert model.room_tokens >= 0
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(schema=SCHEMAS, seed=SEEDS, cut=st.floats(0, 1))
 def test_any_beginning_can_be_closed(schema, seed, cut):
     shape = shape_of(schema)
