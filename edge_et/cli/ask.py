@@ -14,6 +14,7 @@ from edge_et.cli.output import (
     answer_stats,
     exit_if_cut,
     play,
+    print_found,
     print_json,
     print_notes,
     print_text,
@@ -76,6 +77,7 @@ def ask(
             print_json({"event": "result"} | record if form == "jsonl" else record)
         if form == "text" and not quiet:
             print_notes(answer.image)
+            print_found(answer)
         if stats:
             answer_stats(answer, record)
         exit_if_cut(answer, quiet=quiet or form != "text")

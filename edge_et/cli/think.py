@@ -17,6 +17,7 @@ from edge_et.cli.output import (
     answer_stats,
     exit_if_cut,
     play,
+    print_found,
     print_json,
     print_text,
 )
@@ -70,6 +71,8 @@ def think(
             print_text(answer.text)
         else:
             print_json({"event": "result"} | record if form == "jsonl" else record)
+        if form == "text" and not quiet:
+            print_found(answer)
         if stats:
             answer_stats(answer, record)
         exit_if_cut(answer, quiet=quiet or form != "text")
