@@ -64,4 +64,5 @@ class Grammar:
             data=data, size=len(candidates), selected=-1, sorted=False
         )
         self._api.llama_sampler_apply(self._sampler, ctypes.byref(array))
-        return np.isfinite(candidates["logit"])
+        allowed: npt.NDArray[np.bool_] = np.isfinite(candidates["logit"])
+        return allowed

@@ -134,6 +134,31 @@ def test_with_budget_enough_the_model_ends_the_text_itself():
     assert (held.by_itself, held.text, model.read) == (False, '{"n": 1}', [])
 
 
+def test_what_is_no_utf8_is_not_taken():
+    """llama.cpp's grammar looks at the low bits of a byte only."""
+    shape = Words(spellings=("\u00a1", "\u0840"))
+    for seed in range(60):
+        assert written(shape, seed=seed, budget_tokens=3)[0].text in shape.spellings
+
+
+def test_the_model_reads_all_that_is_written_where_the_budget_holds_what_must_come():
+    item = {"type": "object", "properties": {"shape": {"enum": ["ring", "star"]}}}
+    item["required"] = ["shape"]
+    shape = shape_of({"type": "array", "items": item})
+    for seed in range(30):
+        held, _, model, _ = written(shape, seed=seed, budget_tokens=60)
+        read = b"".join(Spelling().piece(token) for token in model.read).decode()
+        assert read.lstrip() == held.text
+
+
+def test_values_are_not_asked_for_behind_keys_that_were_not_read():
+    schema = {"type": "object", "properties": {"a long name": {"enum": [1, 2]}}}
+    shape = shape_of(schema | {"required": ["a long name"]})
+    held, _, model, _ = written(shape, seed=2, budget_tokens=2)
+    assert (held.text, model.sampled) == ('{"a long name": 1}', 0)
+    assert model.read == list(Spelling().tokens("{"))
+
+
 def test_closing_leaves_values_to_the_model_as_long_as_it_can():
     """Keys are written for it, numbers are its own."""
     properties = {name: {"type": "integer", "minimum": 0, "maximum": 9} for name in "abc"}

@@ -20,6 +20,7 @@ RING_STAR = [("A", "ring"), ("B", "star")]
         ("Which?\nA. ring\nB. star", RING_STAR),
         ("Which?\nA. ring\nB. star\nAnswer with the letter only.", RING_STAR),
         ("Options: A: ring, B: star", RING_STAR),
+        ("Who? (A) Mr B. Ring (B) star", [("A", "Mr B. Ring"), ("B", "star")]),
         ("Which? (1) ring (2) star", [("1", "ring"), ("2", "star")]),
         ("Which? Options: ring, star", [("", "ring"), ("", "star")]),
         ("Choices: ring; star", [("", "ring"), ("", "star")]),
