@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from edge_et import stages
+from edge_et.answer_spec import answer_spec
 from edge_et.config import GenerationConfig
 from edge_et.errors import Cancelled, InputError
 from edge_et.focus import focus_phrase
@@ -67,9 +68,10 @@ class Chain:
         def run(call: Call) -> Generator[Chunk, None, Answer]:
             reasoner = self._reasoner_for(question)
             stages.measure(self.extractor, reasoner, call)
+            spec = answer_spec(question, call.config)
             focus = focus_phrase(question)
             notes = yield from self._extract(image, extraction_prompt(focus), focus, call)
-            return (yield from stages.think(reasoner, notes, question, self.pair, call))
+            return (yield from stages.think(reasoner, notes, spec, self.pair, call))
 
         return Stream(self._in_turn(run, generation, cancelled))
 
@@ -108,9 +110,10 @@ class Chain:
 
         def run(call: Call) -> Generator[Chunk, None, Answer]:
             reasoner = self._reasoner_for(question)
+            spec = answer_spec(question, call.config)
             record = _as_extraction(notes)
             stages.measure(None, reasoner, call)
-            return (yield from stages.think(reasoner, record, question, self.pair, call))
+            return (yield from stages.think(reasoner, record, spec, self.pair, call))
 
         return Stream(self._in_turn(run, generation, cancelled))
 

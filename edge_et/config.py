@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from edge_et.effort import DEFAULT_EFFORT, EFFORTS, Effort
 from edge_et.errors import InputError
+from edge_et.types import AnswerForm
+
+if TYPE_CHECKING:
+    from edge_et.schema import JsonSchema
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -103,6 +107,14 @@ class GenerationConfig:
     limit for a CPU holds there; on CUDA there is none."""
     max_image_tokens: int | None = None
     """Positions that the image takes in the extractor's prompt."""
+    form: AnswerForm | None = None
+    """Of the answer; None: what the question's wording asks for. Yes or no and a number are held to
+    when they are asked for here."""
+    choices: tuple[str, ...] = ()
+    """Options: the answer is one of these texts. Without them those that stand in the question."""
+    schema: JsonSchema | None = None
+    """The answer is JSON by this schema: a mapping, or a class with `model_json_schema`, such as a
+    pydantic model."""
     ignore_stop: bool = False
     """Run every part to its whole budget, as measuring needs it: no end is sampled."""
     suppress_reflexive: bool | None = None
@@ -147,3 +159,22 @@ class GenerationConfig:
         # "not >" so that NaN is refused too
         if self.deadline_s is not None and not self.deadline_s > 0:
             raise InputError(f"deadline_s must be more than 0, not {self.deadline_s}")
+        self._check_form()
+
+    def _check_form(self) -> None:
+        given = [name for name in ("form", "choices", "schema") if getattr(self, name)]
+        if len(given) > 1:
+            raise InputError(f"{given[0]} and {given[1]} both say how the answer looks: give one")
+        if self.ignore_stop and given:
+            raise InputError(f"with ignore_stop no answer ends, so {given[0]} cannot be held")
+        if self.form is not None and self.form not in get_args(AnswerForm):
+            known = ", ".join(get_args(AnswerForm))
+            raise InputError(f"unknown form {self.form!r}", hint=f"use one of {known}")
+        if self.form == "json":
+            raise InputError("the form json needs a schema", hint="give schema in its place")
+        choices: object = self.choices
+        if isinstance(choices, str):
+            raise InputError("choices are a tuple of texts, not one text")
+        texts = [choice.strip() for choice in self.choices]
+        if texts and (len(set(texts)) < max(2, len(texts)) or not all(texts)):
+            raise InputError(f"choices must be two or more different texts, not {texts}")

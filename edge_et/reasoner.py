@@ -17,7 +17,7 @@ from edge_et.gguf_header import read_header, require_chat
 from edge_et.manifest import FILE_NAME, ReasonerManifest, check_files, read_manifest
 from edge_et.rates import ReasonerSpeed
 from edge_et.reflexive import ReflexiveIds, find_reflexive
-from edge_et.thinking import Reasoned, plan_budgets, reason
+from edge_et.thinking import INSIST_TOKENS, Demand, Reasoned, plan_budgets, reason
 from edge_et.threads import usable_threads
 from edge_et.types import Chunk, FinishReason
 
@@ -36,6 +36,8 @@ class ReasonerRun:
     thinking: str
     answer: str
     """As written, marker included. Never blank."""
+    held: str | None
+    """Of the answer, what was written under the grammar of a demand; None: nothing was."""
     prompt_tokens: int
     think_tokens: int
     answer_tokens: int
@@ -126,6 +128,7 @@ class Reasoner:
         answer_budget_tokens: int,
         sampling: SamplingConfig | None = None,
         suppress_reflexive: bool = False,
+        demand: Demand | None = None,
         ignore_stop: bool = False,
         clock: Clock = _NO_CLOCK,
         cancelled: Callable[[], bool] = lambda: False,
@@ -142,7 +145,8 @@ class Reasoner:
             limit=self.context_tokens,
             think=think_budget_tokens if think else 0,
             answer=answer_budget_tokens,
-            closing=max(len(self._words.closing), len(self._words.landing)),
+            closing=max(len(self._words.closing), len(self._words.landing))
+            + (INSIST_TOKENS if demand else 0),
         )
         prefill_started_s = time.perf_counter()
         context = self._context_of(budgets.context_tokens)
@@ -154,6 +158,7 @@ class Reasoner:
             budgets,
             thinking=think,
             suppress_reflexive=suppress_reflexive,
+            demand=demand,
             ignore_stop=ignore_stop,
             clock=clock,
             cancelled=cancelled,
@@ -161,6 +166,7 @@ class Reasoner:
         return ReasonerRun(
             thinking=done.thinking,
             answer=done.answer,
+            held=done.held,
             prompt_tokens=len(prompt),
             think_tokens=done.think_tokens,
             answer_tokens=done.answer_tokens,
@@ -251,6 +257,9 @@ class _Words:
 
     def piece(self, token: int) -> bytes:
         return self._model.piece(token)
+
+    def tokens(self, text: str) -> tuple[int, ...]:
+        return self._model.tokenize(text, False)
 
 
 def _threads_for(file: Path) -> int:

@@ -22,6 +22,7 @@ _SPELLINGS = frozenset(
     spelling.encode() for word in WORDS for spelling in (word, word.capitalize(), word.upper())
 )
 IntArray = npt.NDArray[np.intp]
+NO_IDS: IntArray = np.empty(0, dtype=np.intp)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

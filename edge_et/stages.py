@@ -7,12 +7,13 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from edge_et.answers import answer_form, parse_answer
+from edge_et.answer_spec import AnswerSpec
 from edge_et.clock import Clock, NoClock
 from edge_et.config import GenerationConfig, ImageLimits, SamplingConfig
 from edge_et.deadline import Pace
 from edge_et.prompts import reasoning_prompt
 from edge_et.rates import ExtractorSpeed, Rates, ReasonerSpeed
+from edge_et.thinking import Demand
 from edge_et.types import Answer, Chunk, ChunkKind, Extraction, FinishReason, Timings
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class ReasonerLike(Protocol):
         answer_budget_tokens: int,
         sampling: SamplingConfig | None,
         suppress_reflexive: bool,
+        demand: Demand | None,
         ignore_stop: bool,
         clock: Clock,
         cancelled: Cancel,
@@ -184,19 +186,18 @@ def extract(
 
 
 def think(
-    reasoner: ReasonerLike, notes: Extraction, question: str, pair: str, call: Call
+    reasoner: ReasonerLike, notes: Extraction, spec: AnswerSpec, pair: str, call: Call
 ) -> Generator[Chunk, None, Answer]:
     """Stage 2: thinking over the extraction, and the answer."""
     config = call.config
     chunks = reasoner.stream(
-        reasoning_prompt(
-            notes.text, question, think=config.thinks, form=answer_form(question).value
-        ),
+        reasoning_prompt(notes.text, spec.question, think=config.thinks, form=spec.wording),
         think=config.thinks,
         think_budget_tokens=config.think_tokens,
         answer_budget_tokens=config.answer_tokens,
         sampling=config.reasoner_sampling,
         suppress_reflexive=call.suppresses,
+        demand=_demand(spec),
         ignore_stop=config.ignore_stop,
         clock=NoClock() if call.pace is None else call.pace,
         cancelled=call.cancelled,
@@ -210,8 +211,9 @@ def think(
         think_decode_s=run.think_s,
         answer_decode_s=run.answer_s,
     )
+    reading = spec.read(run.answer, run.held)
     return Answer(
-        text=parse_answer(run.answer, question),
+        text=reading.text,
         thinking=run.thinking,
         extraction=notes,
         prompt_tokens=run.prompt_tokens,
@@ -220,7 +222,16 @@ def think(
         finish_reason=_finish_reason(notes, run.finish_reason),
         timings=call.timings(),
         pair=pair,
+        form=spec.form,
+        found=reading.found,
+        data=spec.data(run.held),
     )
+
+
+def _demand(spec: AnswerSpec) -> Demand | None:
+    if spec.shape is None:
+        return None
+    return Demand(shape=spec.shape, at_once=spec.form == "json", accepts=spec.accepts)
 
 
 def _as_chunks(pieces: Generator[str, None, _T]) -> Generator[Chunk, None, _T]:

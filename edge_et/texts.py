@@ -27,6 +27,19 @@ class Text:
         """Add text that no token of this part stands for."""
         yield from self._emit(self._decoder.decode(b"", True) + text)
 
+    def takes(self, piece: bytes) -> bool:
+        """Return whether the bytes go on in UTF-8."""
+        begun, _ = self._decoder.getstate()
+        try:
+            codecs.getincrementaldecoder("utf-8")().decode(begun + piece)
+        except UnicodeDecodeError:
+            return False
+        return True
+
+    def drop_cut_character(self) -> None:
+        """Forget the bytes of a character that is not whole yet."""
+        self._decoder.reset()
+
     def end(self) -> Generator[Chunk, None, None]:
         """Emit what is left of a character cut in its middle."""
         yield from self.write("")

@@ -7,6 +7,8 @@
 
 A model with thinking marks closes with its mark, one without by the "Answer:" line that the prompt
 asks for.
+An answer that must have a shape is written under its grammar, from its start or, where another form
+came, behind an "Answer:" of its own (`Demand`).
 
 An answer that comes out blank is insisted on: "Answer:" is written and the end of text masked until
 something visible comes. If that fails too, the last line of the thinking stands in for it.
@@ -23,11 +25,13 @@ from typing import Literal
 import numpy as np
 
 from edge_et.clock import Clock, NoClock
+from edge_et.constrained import write_held
 from edge_et.errors import Cancelled, ContextOverflow
 from edge_et.landing import Landing
 from edge_et.loops import LoopWatch
 from edge_et.marker import MarkerWatch
 from edge_et.reflexive import IntArray
+from edge_et.shapes import Shape
 from edge_et.texts import Text, Thought
 from edge_et.token_model import Nudge, TokenModel, Vocabulary
 from edge_et.types import Chunk, FinishReason
@@ -45,6 +49,16 @@ _SIGN = re.compile(r"\w")
 Cancel = Callable[[], bool]
 ThinkEnd = Literal["stop", "think_budget", "think_loop", "think_deadline"]
 _AnswerEnd = Literal["stop", "cut", "late"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """What the answer is held to."""
+
+    shape: Shape
+    at_once: bool
+    """From its first sign on; else only when what was written is not accepted."""
+    accepts: Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +83,8 @@ class Reasoned:
     think_tokens: int
     """Without the closing mark, or with the answer's marker where that closed it."""
     answer_tokens: int
+    held: str | None
+    """Of the answer, what was written under the grammar of a demand; None: nothing was."""
     finish_reason: FinishReason
     think_s: float
     answer_s: float
@@ -112,6 +128,7 @@ def reason(
     *,
     thinking: bool,
     suppress_reflexive: bool = False,
+    demand: Demand | None = None,
     ignore_stop: bool = False,
     clock: Clock = _NO_CLOCK,
     cancelled: Cancel = lambda: False,
@@ -130,7 +147,13 @@ def reason(
     if thinking:
         ended = yield from run.think(budgets.think_tokens)
     answer_started_s = time.perf_counter()
-    said = yield from run.answer(budgets.answer_tokens)
+    said: _AnswerEnd = "stop"
+    if demand is None or not demand.at_once:
+        said = yield from run.answer(budgets.answer_tokens)
+    if demand is not None and not (run.said.whole and demand.accepts(run.said.whole)):
+        room = budgets.answer_tokens if demand.at_once else INSIST_TOKENS
+        held = yield from run.hold(demand.shape, room)
+        said = held if said == "stop" else said
     if said != "stop":
         ended = "deadline" if said == "late" else budgets.answer_cut
     return Reasoned(
@@ -138,6 +161,7 @@ def reason(
         answer=run.said.whole.strip(),
         think_tokens=run.thought.tokens,
         answer_tokens=run.said.tokens,
+        held=run.held,
         finish_reason=ended,
         think_s=answer_started_s - started_s,
         answer_s=time.perf_counter() - answer_started_s,
@@ -167,6 +191,7 @@ class _Run:
         self._landing, self._loops = Landing(vocabulary), LoopWatch()
         self.thought = Thought(None if marks or to_the_end else MarkerWatch())
         self.said = Text("answer")
+        self.held: str | None = None
 
     def think(self, budget: int) -> Generator[Chunk, None, ThinkEnd]:
         """THINK, then CLOSE."""
@@ -230,6 +255,33 @@ class _Run:
         elif ended == "think_deadline":
             self._read(self._vocabulary.answer_opening)
             yield from self.said.write("Answer:")
+
+    def hold(self, shape: Shape, budget: int) -> Generator[Chunk, None, _AnswerEnd]:
+        """Write "Answer:", unless it stands there alone, and what has the shape; return what ended
+        it."""
+        if not (self.said.whole and _BLANK_ANSWER.fullmatch(self.said.whole)):
+            gap = "\n" if self.said.whole else ""
+            opening = self._vocabulary.tokens(f"{gap}Answer:")
+            if len(opening) <= self._model.room_tokens:
+                self._read(opening)
+            yield from self.said.write(f"{gap}Answer:")
+        held = yield from write_held(
+            self._model,
+            self._vocabulary,
+            shape,
+            self.said,
+            budget_tokens=budget,
+            banned=self._marks,
+            over=self._over,
+        )
+        self.held = held.text
+        if held.by_itself:
+            return "stop"
+        return "late" if self._over() else "cut"
+
+    def _over(self) -> bool:
+        self._raise_if_cancelled()
+        return self._clock.answer_over(self.said.tokens)
 
     def _answer(
         self, budget: int, banned: IntArray, clock: Clock = _NO_CLOCK

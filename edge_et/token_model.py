@@ -29,6 +29,9 @@ class TokenModel(Protocol):
 
     def feed(self, tokens: Sequence[int]) -> None: ...
 
+    def constrain(self, grammar: str | None) -> None:
+        """Hold the tokens sampled from here on to a grammar in GBNF; None sets them free."""
+
 
 class Vocabulary(Protocol):
     """What the state machine must know of the model's tokens."""
@@ -62,3 +65,6 @@ class Vocabulary(Protocol):
     def is_stop(self, token: int) -> bool: ...
 
     def piece(self, token: int) -> bytes: ...
+
+    def tokens(self, text: str) -> tuple[int, ...]:
+        """Return the tokens of a text in which nothing is special."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 ChunkKind = Literal["extraction", "thinking", "answer"]
 FinishReason = Literal[
@@ -18,6 +18,22 @@ FinishReason = Literal[
     "deadline",  # the answer was cut for the deadline
 ]
 Origin = Literal["computed", "memory", "disk"]
+AnswerForm = Literal[
+    "free",  # as many sentences as it takes
+    "short",  # a word or a phrase
+    "yes_no",
+    "number",  # digits, with a unit where one was written
+    "choice",  # one of the options
+    "json",  # by a schema
+]
+Found = Literal[
+    "marker",  # behind "Answer:" or what amounts to it
+    "boxed",  # in \boxed{}
+    "phrase",  # in a sentence such as "the answer is …"
+    "last_line",
+    "whole",  # all that was written
+    "constrained",  # written under a grammar: the form could not be missed
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +135,11 @@ class Answer:
     finish_reason: FinishReason
     timings: Timings
     pair: str
+    form: AnswerForm = "short"
+    found: Found = "whole"
+    """How the answer was found in what the reasoner wrote."""
+    data: Any = None
+    """The parsed JSON of an answer by a schema."""
 
     @property
     def image(self) -> ImageReport | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from edge_et.image import LoadedImage
 from edge_et.rates import ExtractorSpeed, ReasonerSpeed
 from edge_et.reasoner import ReasonerRun
 from edge_et.reflexive import IntArray, ReflexiveIds, find_reflexive
-from edge_et.thinking import plan_budgets, reason
+from edge_et.thinking import Demand, plan_budgets, reason
 from edge_et.token_model import Nudge
 from edge_et.types import Chunk, ImageReport
 
@@ -61,6 +62,9 @@ class FakeVocabulary:
     def piece(self, token: int) -> bytes:
         return b"" if token in self.stop_ids else self._words[token].encode("utf-8")
 
+    def tokens(self, text: str) -> tuple[int, ...]:
+        return tuple(self.id(word) for word in re.findall(r"\n|\w+|[^\w\s]| ", text))
+
 
 class FakeModel:
     """Says `script`, then `rest` for ever; a banned word is passed over, "." at worst.
@@ -88,6 +92,7 @@ class FakeModel:
         self.room_tokens = room
         self.read: list[str] = []
         self.sampled = 0
+        self.grammar: str | None = None
 
     def sample(self, banned: IntArray, nudge: Nudge | None = None) -> int:
         time.sleep(self.pause_s)
@@ -102,6 +107,10 @@ class FakeModel:
                 del self.script[: place + 1]
                 return self.vocabulary.id(word)
         raise AssertionError("everything is banned")
+
+    def constrain(self, grammar: str | None) -> None:
+        """It says what it is told all the same."""
+        self.grammar = grammar
 
     def feed(self, tokens: Sequence[int]) -> None:
         assert len(tokens) <= self.room_tokens
@@ -230,6 +239,7 @@ class FakeReasoner:
         suppress_reflexive: bool,
         clock: Clock,
         cancelled: Callable[[], bool],
+        demand: Demand | None = None,
         ignore_stop: bool = False,
     ) -> Generator[Chunk, None, ReasonerRun]:
         self.asked.append(user_text)
@@ -252,6 +262,7 @@ class FakeReasoner:
             budgets,
             thinking=think,
             suppress_reflexive=suppress_reflexive,
+            demand=demand,
             ignore_stop=ignore_stop,
             clock=clock,
             cancelled=cancelled,
@@ -259,6 +270,7 @@ class FakeReasoner:
         return ReasonerRun(
             thinking=done.thinking,
             answer=done.answer,
+            held=done.held,
             prompt_tokens=len(user_text.split()),
             think_tokens=done.think_tokens,
             answer_tokens=done.answer_tokens,

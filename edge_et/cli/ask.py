@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from edge_et.cli import answer_options as a
 from edge_et.cli import options as o
 from edge_et.cli.failures import failures
 from edge_et.cli.output import (
@@ -13,6 +14,7 @@ from edge_et.cli.output import (
     answer_stats,
     exit_if_cut,
     play,
+    print_found,
     print_json,
     print_notes,
     print_text,
@@ -34,6 +36,9 @@ def ask(
     extract_budget: o.EXTRACT_BUDGET = None,
     max_tiles: o.MAX_TILES = None,
     max_image_tokens: o.MAX_IMAGE_TOKENS = None,
+    answer_form: a.FORM = None,
+    choices: a.CHOICES = None,
+    schema: a.SCHEMA = None,
     seed: o.SEED = None,
     temperature: o.TEMPERATURE = None,
     vision: o.VISION = None,
@@ -56,9 +61,11 @@ def ask(
         import edge_et
 
         source = o.image_source(image)
+        asked = a.asked_form(answer_form, choices, schema)
         with edge_et.load(pair, extractor=extractor, reasoner=reasoner, runtime=runtime) as chain:
             generation = o.generation_config(
                 chain,
+                asked=asked,
                 think=think,
                 effort=effort,
                 think_budget=think_budget,
@@ -79,6 +86,7 @@ def ask(
             print_json({"event": "result"} | record if form == "jsonl" else record)
         if form == "text" and not quiet:
             print_notes(answer.image)
+            print_found(answer)
         if stats:
             answer_stats(answer, record)
         exit_if_cut(answer, quiet=quiet or form != "text")

@@ -167,6 +167,7 @@ def runtime_config(
 def generation_config(
     chain: Chain,
     *,
+    asked: GenerationConfig | None = None,
     think: bool = True,
     effort: str = "medium",
     think_budget: int | None = None,
@@ -179,14 +180,16 @@ def generation_config(
     deadline: float | None = None,
     suppress_reflexive: bool | None = None,
 ) -> GenerationConfig:
-    """Return the settings of one call; what is None stays at its default."""
+    """Return the settings of one call; what is None stays as in `asked`, or at its default."""
+    from dataclasses import replace
     from typing import cast
 
     from edge_et.config import GenerationConfig
     from edge_et.effort import Effort
 
     given = {"extraction_budget_tokens": extract_budget}
-    return GenerationConfig(
+    return replace(
+        asked or GenerationConfig(),
         think=think,
         effort=cast(Effort, effort),
         think_budget_tokens=think_budget,

@@ -91,6 +91,12 @@ def print_notes(image: ImageReport | None) -> None:
         typer.echo(f"image: {note}", err=True)
 
 
+def print_found(answer: Answer) -> None:
+    """Say on stderr when the answer had to be insisted on."""
+    if answer.found == "constrained" and answer.form != "json":
+        typer.echo("answer: what was written had another form; insisted under a grammar", err=True)
+
+
 def answer_record(answer: Answer, chain: Chain, device: str) -> dict[str, Any]:
     """Return the result of `ask` and `think` as plain data."""
     record = asdict(answer)
