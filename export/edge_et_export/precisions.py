@@ -19,7 +19,7 @@ class Precisions:
     """What to export each part in; several of a part lie side by side, the first is preferred."""
 
     vision: tuple[str, ...] = ("int8",)
-    decoder: tuple[str, ...] = ("int8",)
+    decoder: tuple[str, ...] = ("w8a8",)
     embeddings: str = "fp16"
 
     def __post_init__(self) -> None:

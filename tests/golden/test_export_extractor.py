@@ -95,7 +95,7 @@ def test_the_command_says_all_on_stderr_but_the_path(exported: Exported) -> None
     assert exported.stdout.strip() == str(exported.folder)
     for part in exported.manifest.parts:
         assert part.path in exported.stderr
-    assert "end_to_end int8: relative error" in exported.stderr
+    assert "end_to_end w8a8: relative error" in exported.stderr
 
 
 def test_every_file_is_a_part_and_every_part_a_whole_file(exported: Exported) -> None:
