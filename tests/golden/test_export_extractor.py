@@ -284,8 +284,8 @@ def test_drift_fails_unless_it_is_allowed(
 ) -> None:
     from edge_et_export import parity
 
-    monkeypatch.setitem(parity.TOLERANCES["decoder"], "int8", 1e-6)
-    with pytest.raises(ParityError, match=r"decoder int8: relative error 0\.0"):
+    monkeypatch.setitem(parity.TOLERANCES["decoder"], "w8a8", 1e-6)
+    with pytest.raises(ParityError, match=r"decoder w8a8: relative error 0\.0"):
         export(exported.checkpoint, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
     manifest = export(exported.checkpoint, tmp_path / "out", allow_drift=True)
