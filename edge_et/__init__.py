@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         InputError,
         InsufficientDisk,
         LoadFailed,
+        MemoryImpossible,
         MissingArtifact,
         MissingDependency,
         UnknownModel,
@@ -50,7 +51,8 @@ _HOMES = {
         "AccessDenied", "ArtifactError", "BackendError", "BadManifest", "Cancelled",
         "ChecksumMismatch", "ContextOverflow", "DeviceUnavailable", "DownloadFailed",
         "EdgeETError", "ImageError", "InferenceFailed", "InputError", "InsufficientDisk",
-        "LoadFailed", "MissingArtifact", "MissingDependency", "UnknownModel", "Unreachable",
+        "LoadFailed", "MemoryImpossible", "MissingArtifact", "MissingDependency",
+        "UnknownModel", "Unreachable",
     ),
     "loading": ("load",),
     "streams": ("AsyncStream", "Stream"),
@@ -62,9 +64,9 @@ __all__ = [
     "AccessDenied", "Answer", "ArtifactError", "AsyncStream", "BackendError", "BadManifest",
     "Cancelled", "Chain", "ChecksumMismatch", "Chunk", "ContextOverflow", "DeviceUnavailable",
     "DownloadFailed", "EdgeETError", "Extraction", "GenerationConfig", "ImageError", "ImageReport",
-    "InferenceFailed", "InputError", "InsufficientDisk", "LoadFailed", "MissingArtifact",
-    "MissingDependency", "RuntimeConfig", "SamplingConfig", "Stream", "Timings", "UnknownModel",
-    "Unreachable", "__version__", "load",
+    "InferenceFailed", "InputError", "InsufficientDisk", "LoadFailed", "MemoryImpossible",
+    "MissingArtifact", "MissingDependency", "RuntimeConfig", "SamplingConfig", "Stream", "Timings",
+    "UnknownModel", "Unreachable", "__version__", "load",
 ]  # fmt: skip
 
 # A library keeps quiet unless its user configures logging.
