@@ -17,7 +17,7 @@ from edge_et.config import GenerationConfig
 from edge_et.errors import Cancelled, InputError
 from edge_et.focus import focus_phrase
 from edge_et.prompts import extraction_prompt
-from edge_et.stages import Call, Cancel, ExtractorLike, ReasonerLike
+from edge_et.stages import Call, Cancel, ExtractorLike, ReasonerLike, ResidencyLike
 from edge_et.streams import AsyncStream, RecordT, Stream
 from edge_et.types import Answer, Chunk, Extraction, Timings
 
@@ -42,11 +42,13 @@ class Chain:
         *,
         pair: str,
         load_image: Callable[[ImageInput], LoadedImage] | None = None,
+        residency: ResidencyLike | None = None,
     ) -> None:
         self.pair = pair
         self.extractor = extractor
         self.reasoner = reasoner
         self._load_image = load_image or _load_image
+        self.residency = residency
         self._turns = _Turns()
 
     def stream(
@@ -63,7 +65,7 @@ class Chain:
             reasoner = self._reasoner_for(question)
             focus = focus_phrase(question)
             notes = yield from self._extract(image, extraction_prompt(focus), focus, call)
-            return (yield from stages.think(reasoner, notes, question, self.pair, call))
+            return (yield from self._think(reasoner, notes, question, call))
 
         return Stream(self._in_turn(run, generation, cancelled))
 
@@ -100,7 +102,7 @@ class Chain:
         def run(call: Call) -> Generator[Chunk, None, Answer]:
             reasoner = self._reasoner_for(question)
             record = _as_extraction(notes)
-            return (yield from stages.think(reasoner, record, question, self.pair, call))
+            return (yield from self._think(reasoner, record, question, call))
 
         return Stream(self._in_turn(run, generation, cancelled))
 
@@ -193,9 +195,24 @@ class Chain:
     ) -> Generator[Chunk, None, Extraction]:
         if self.extractor is None:
             raise InputError("this chain has no extractor: it can only think over text")
-        return stages.extract(
-            self.extractor, lambda: self._load_image(image), user_text, focus, call
-        )
+        try:
+            return (
+                yield from stages.extract(
+                    self.extractor, lambda: self._load_image(image), user_text, focus, call
+                )
+            )
+        finally:
+            if self.residency is not None:
+                self.residency.extracted()
+
+    def _think(
+        self, reasoner: ReasonerLike, notes: Extraction, question: str, call: Call
+    ) -> Generator[Chunk, None, Answer]:
+        try:
+            return (yield from stages.think(reasoner, notes, question, self.pair, call))
+        finally:
+            if self.residency is not None:
+                self.residency.thought()
 
     def _reasoner_for(self, question: str) -> ReasonerLike:
         if not question.strip():

@@ -25,12 +25,17 @@ class RuntimeConfig:
     decoder_precision: str | None = None
     verify_hashes: bool = False
     """Hash every file against the manifest at load (reads all weights once)."""
+    max_memory_bytes: int | None = None
+    """Of the whole process, on the CPU; what is loaded when is planned within it (docs/memory.md).
+    None: everything stays in memory."""
 
     def __post_init__(self) -> None:
         if self.device not in ("auto", "cpu", "cuda"):
             raise InputError(f"unknown device {self.device!r}", hint="use auto, cpu or cuda")
         if self.threads is not None and self.threads < 1:
             raise InputError(f"threads must be at least 1, not {self.threads}")
+        if self.max_memory_bytes is not None and self.max_memory_bytes < 1:
+            raise InputError(f"max_memory_bytes must be positive, not {self.max_memory_bytes}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from edge_et.errors import (
     BadManifest,
     ContextOverflow,
     DeviceUnavailable,
+    ImageError,
     InputError,
     MissingArtifact,
 )
@@ -32,6 +34,9 @@ from edge_et.sampling import choose_token, make_rng
 from edge_et.threads import usable_threads
 from edge_et.tokenization import Detokenizer, PromptTokenizer, Stripper
 from edge_et.types import FinishReason, ImageReport
+
+if TYPE_CHECKING:
+    from edge_et.memory.plan import MemoryPlan
 
 F32 = npt.NDArray[np.float32]
 FP16_ACTIVATIONS = ("fp16", "q4f16")
@@ -74,15 +79,20 @@ class Extractor:
         device: ort.UsedDevice,
         threads: int,
         parts: tuple[Part, ...] = (),
+        plan: MemoryPlan | None = None,
     ) -> None:
-        """`parts`: the files that were chosen of the manifest's, one for each role that is used."""
+        """`parts`: the files that were chosen of the manifest's, one for each role that is used.
+        With a `plan` its limits hold for the context and the tiles."""
+        self._plan = plan
         self.manifest, self.device, self.threads, self.parts = manifest, device, threads, parts
         self._tokenizer = tokenizer
         self._models: tuple[VisionEncoder, Decoder] | None = (vision, decoder)
         self._embed, self._image_newline = embed, image_newline
 
     @classmethod
-    def load(cls, folder: Path, runtime: RuntimeConfig) -> Extractor:
+    def load(
+        cls, folder: Path, runtime: RuntimeConfig, plan: MemoryPlan | None = None
+    ) -> Extractor:
         """Load the artifact in `folder`.
 
         Raises MissingArtifact, BadManifest, ChecksumMismatch, DeviceUnavailable, LoadFailed.
@@ -100,7 +110,11 @@ class Extractor:
             return folder / part.path
 
         eyes = path("vision_encoder", ".onnx", runtime.vision_precision)
-        vision = ort.Session(eyes, device, threads, spin=False)
+        vision = VisionEncoder(
+            ort.Session(eyes, device, threads, spin=False), manifest.image, spec.hidden_size
+        )
+        if plan is not None and plan.one_graph:
+            vision.release()
         decoder_path = path("decoder", ".onnx", runtime.decoder_precision)
         newline = None
         if manifest.image.name != "split":
@@ -108,13 +122,14 @@ class Extractor:
         return cls(
             manifest=manifest,
             tokenizer=PromptTokenizer(path("tokenizer", "tokenizer.json"), manifest.template),
-            vision=VisionEncoder(vision, manifest.image, spec.hidden_size),
+            vision=vision,
             decoder=Decoder(ort.Session(decoder_path, device, threads), spec),
             embed=EmbeddingTable(path("embed_tokens", ".npy"), (spec.vocab_size, spec.hidden_size)),
             image_newline=newline,
             device=device,
             threads=threads,
             parts=tuple(parts),
+            plan=plan,
         )
 
     def stream(
@@ -135,6 +150,7 @@ class Extractor:
         Cancelled (within one token), InferenceFailed.
         """
         clock = _Clock()
+        self._check_size(image)
         vision, decoder = self._loaded()
         policy, note = budget.within(
             self.manifest.image,
@@ -149,6 +165,8 @@ class Extractor:
         room_tokens, full = self._fit(prompt_tokens, budget_tokens)
         tokenize_s = clock.lap()
         features = self._features(vision, tiles, cancelled)
+        if self._plan is not None and self._plan.one_graph:
+            vision.release()
         vision_s = clock.lap()
         prompt = layout.assemble(self._embed(layout.text_ids), features)
         step = decoder.start(prompt_tokens + room_tokens)
@@ -178,6 +196,11 @@ class Extractor:
             decode_s=clock.lap(),
         )
 
+    def release(self) -> None:
+        """Free the weights; the next `stream` loads them again."""
+        for model in self._models or ():
+            model.release()
+
     def close(self) -> None:
         """Free the sessions; a later `stream` is refused."""
         self._models = None
@@ -189,14 +212,29 @@ class Extractor:
 
     def _limits(self, asked: ImageLimits) -> ImageLimits:
         if self.device == "cpu" and asked == _NO_LIMITS:
-            return ImageLimits(max_tiles=self.manifest.image.default_max_tiles)
-        return asked
+            asked = ImageLimits(max_tiles=self.manifest.image.default_max_tiles)
+        planned = self._plan.max_tiles if self._plan is not None else None
+        if planned is None:
+            return asked
+        return replace(asked, max_tiles=min(planned, asked.max_tiles or planned))
+
+    def _check_size(self, image: LoadedImage) -> None:
+        """Raise ImageError for an image that was not planned for."""
+        height, width = image.original_height_px, image.original_width_px
+        if self._plan is not None and height * width > self._plan.image_px:
+            raise ImageError(
+                f"the image of {height} x {width} px is larger than the {self._plan.image_px:,} px "
+                "that memory was planned for",
+                hint="shrink it, or load with a larger image_px",
+            )
 
     def _fit(self, prompt_tokens: int, budget_tokens: int) -> tuple[int, FinishReason]:
         """Return how many tokens may be generated and the reason to report when they run out."""
         if budget_tokens < 1:
             raise InputError(f"the extraction budget must be at least 1, not {budget_tokens}")
         context = self.manifest.decoder.context_tokens
+        if self._plan is not None and self._plan.extractor_context_tokens is not None:
+            context = min(context, self._plan.extractor_context_tokens)
         room = context - prompt_tokens
         if room < 1:
             raise ContextOverflow(
@@ -253,6 +291,15 @@ class _Clock:
     def lap(self) -> float:
         last, self._last = self._last, time.perf_counter()
         return self._last - last
+
+
+def graph_parts(manifest: ExtractorManifest, runtime: RuntimeConfig) -> tuple[Part, Part]:
+    """Return the vision encoder and the decoder that `load` takes. Raises as it does."""
+    device = _device(manifest, runtime)
+    return (
+        _pick(manifest, "vision_encoder", ".onnx", device, runtime.vision_precision),
+        _pick(manifest, "decoder", ".onnx", device, runtime.decoder_precision),
+    )
 
 
 def _report(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -15,6 +16,7 @@ from edge_et.cli.output import (
     play,
     print_json,
     print_notes,
+    print_plan,
     print_text,
 )
 
@@ -37,6 +39,7 @@ def ask(
     decoder: o.DECODER = None,
     device: o.DEVICE = "auto",
     threads: o.THREADS = None,
+    max_memory: o.MAX_MEMORY = None,
     as_json: o.JSON = False,
     as_jsonl: o.JSONL = False,
     quiet: o.QUIET = False,
@@ -45,23 +48,28 @@ def ask(
 ) -> None:
     """Answer QUESTION about IMAGE: extraction and thinking on stderr, the answer on stdout."""
     form = o.output_format(as_json, as_jsonl)
-    runtime = o.runtime_config(device, threads, vision=vision, decoder=decoder)
+    runtime = o.runtime_config(
+        device, threads, vision=vision, decoder=decoder, max_memory=max_memory
+    )
     with failures(as_json=form != "text", debug=debug):
         import edge_et
 
         source = o.image_source(image)
-        with edge_et.load(pair, extractor=extractor, reasoner=reasoner, runtime=runtime) as chain:
-            generation = o.generation_config(
-                chain,
-                think=think,
-                think_budget=think_budget,
-                answer_budget=answer_budget,
-                extract_budget=extract_budget,
-                seed=seed,
-                temperature=temperature,
-                max_tiles=max_tiles,
-                max_image_tokens=max_image_tokens,
-            )
+        settings = partial(
+            o.generation_config,
+            think=think,
+            think_budget=think_budget,
+            answer_budget=answer_budget,
+            extract_budget=extract_budget,
+            seed=seed,
+            temperature=temperature,
+            max_tiles=max_tiles,
+            max_image_tokens=max_image_tokens,
+        )
+        with edge_et.load(
+            pair, extractor=extractor, reasoner=reasoner, runtime=runtime, largest=settings(None)
+        ) as chain:
+            generation = settings(chain)
             answer = play(chain.stream(source, question, generation), form=form, quiet=quiet)
             record = answer_record(answer, chain, device)
         if form == "text":
@@ -72,4 +80,5 @@ def ask(
             print_notes(answer.image)
         if stats:
             answer_stats(answer, record)
+            print_plan(chain)
         exit_if_cut(answer, quiet=quiet or form != "text")

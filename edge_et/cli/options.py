@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -37,6 +38,12 @@ DECODER = Annotated[
     str | None, typer.Option(help="Precision of the extractor's decoder, likewise.")
 ]
 THREADS = Annotated[int | None, typer.Option(help="CPU threads [default: all usable].")]
+MAX_MEMORY = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE", help="Most memory of the whole process, e.g. 1.5GiB or 800MB; on the CPU."
+    ),
+]
 THINK = Annotated[bool, typer.Option("--think/--no-think", help="Think before answering.")]
 THINK_BUDGET = Annotated[
     int | None, typer.Option(help="Tokens of thinking before it is closed [default: 4096].")
@@ -87,6 +94,7 @@ def runtime_config(
     *,
     vision: str | None = None,
     decoder: str | None = None,
+    max_memory: str | None = None,
 ) -> RuntimeConfig:
     from typing import cast
 
@@ -101,11 +109,28 @@ def runtime_config(
         threads=threads,
         vision_precision=vision,
         decoder_precision=decoder,
+        max_memory_bytes=None if max_memory is None else _size_bytes(max_memory),
     )
 
 
+def _size_bytes(text: str) -> int:
+    """Read a size: a number and B, kB, MB, GB, KiB, MiB or GiB."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(?:(|k|m|g)(i?)b?)\s*", text, re.IGNORECASE)
+    if found is None:
+        raise typer.BadParameter(
+            f"{text!r} is no size such as 1.5GiB or 800MB", param_hint="--max-memory"
+        )
+    number, prefix, binary = found.groups()
+    size_bytes = round(
+        float(number) * (1024 if binary else 1000) ** " kmg".index(prefix.lower() or " ")
+    )
+    if size_bytes < 1:
+        raise typer.BadParameter("must be more than nothing", param_hint="--max-memory")
+    return size_bytes
+
+
 def generation_config(
-    chain: Chain,
+    chain: Chain | None,
     *,
     think: bool = True,
     think_budget: int | None = None,
@@ -116,7 +141,8 @@ def generation_config(
     max_tiles: int | None = None,
     max_image_tokens: int | None = None,
 ) -> GenerationConfig:
-    """Return the settings of one call; what is None stays at its default."""
+    """Return the settings of one call; what is None stays at its default. Without a chain the
+    reasoner's sampling stays at its own, as for planning."""
     from edge_et.config import GenerationConfig
 
     given = {
@@ -133,13 +159,17 @@ def generation_config(
     )
 
 
-def _sampling(chain: Chain, seed: int | None, temperature: float | None) -> SamplingConfig | None:
+def _sampling(
+    chain: Chain | None, seed: int | None, temperature: float | None
+) -> SamplingConfig | None:
     """Return the reasoner's own sampling with what was asked for changed in it."""
     from dataclasses import replace
 
     from edge_et.reasoner import Reasoner
 
-    if (seed is None and temperature is None) or not isinstance(chain.reasoner, Reasoner):
+    if chain is None or (seed is None and temperature is None):
+        return None
+    if not isinstance(chain.reasoner, Reasoner):
         return None
     own = chain.reasoner.sampling
     return replace(

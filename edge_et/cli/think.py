@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from edge_et.cli.output import (
     exit_if_cut,
     play,
     print_json,
+    print_plan,
     print_text,
 )
 from edge_et.errors import InputError
@@ -36,6 +38,7 @@ def think(
     temperature: o.TEMPERATURE = None,
     device: o.DEVICE = "auto",
     threads: o.THREADS = None,
+    max_memory: o.MAX_MEMORY = None,
     as_json: o.JSON = False,
     as_jsonl: o.JSONL = False,
     quiet: o.QUIET = False,
@@ -44,20 +47,23 @@ def think(
 ) -> None:
     """Answer QUESTION from an extraction: thinking on stderr, the answer on stdout."""
     form = o.output_format(as_json, as_jsonl)
-    runtime = o.runtime_config(device, threads)
+    runtime = o.runtime_config(device, threads, max_memory=max_memory)
     with failures(as_json=form != "text", debug=debug):
         import edge_et
 
         notes = _read_notes(source)
-        with edge_et.load(pair, reasoner=reasoner, runtime=runtime, only="reasoner") as chain:
-            generation = o.generation_config(
-                chain,
-                think=think,
-                think_budget=think_budget,
-                answer_budget=answer_budget,
-                seed=seed,
-                temperature=temperature,
-            )
+        settings = partial(
+            o.generation_config,
+            think=think,
+            think_budget=think_budget,
+            answer_budget=answer_budget,
+            seed=seed,
+            temperature=temperature,
+        )
+        with edge_et.load(
+            pair, reasoner=reasoner, runtime=runtime, only="reasoner", largest=settings(None)
+        ) as chain:
+            generation = settings(chain)
             answer = play(chain.stream_think(notes, question, generation), form=form, quiet=quiet)
             record = answer_record(answer, chain, device)
         if form == "text":
@@ -66,6 +72,7 @@ def think(
             print_json({"event": "result"} | record if form == "jsonl" else record)
         if stats:
             answer_stats(answer, record)
+            print_plan(chain)
         exit_if_cut(answer, quiet=quiet or form != "text")
 
 

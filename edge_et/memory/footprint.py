@@ -69,7 +69,7 @@ class ReasonerFootprint:
 
 
 def of_extractor(
-    folder: Path, manifest: ExtractorManifest, parts: tuple[Part, ...], *, on_cpu: bool = True
+    folder: Path, manifest: ExtractorManifest, parts: tuple[Part, ...]
 ) -> ExtractorFootprint:
     """Return the footprint of the artifact in `folder` with the graphs among `parts`."""
     spec, policy = manifest.decoder, manifest.image
@@ -93,7 +93,7 @@ def of_extractor(
         kv_bytes_per_token=kv_bytes,
         context_tokens=spec.context_tokens,
         image_tokens=image_tokens(policy),
-        default_max_tiles=policy.default_max_tiles if on_cpu else None,
+        default_max_tiles=policy.default_max_tiles,
         engine_bytes=_ORT_BYTES + round(_TOKENIZER_PER_FILE * tokenizer_bytes),
     )
 

@@ -39,12 +39,12 @@ _RGB_BYTES = 3
 class Demand:
     """The largest call that is planned for."""
 
-    think_tokens: int = 4096
-    answer_tokens: int = 1024
-    extraction_tokens: int = 1024
+    think_tokens: int
+    answer_tokens: int
+    extraction_tokens: int
     max_tiles: int | None = None
-    image_px: int = 12_000_000
-    """Height x width of the image as stored; a telephone's photograph."""
+    image_px: int
+    """Height x width of the image as stored."""
     cache_bytes: int = 0
     """What the extractor may keep of earlier calls; given up before anything else is."""
 
@@ -77,9 +77,16 @@ class MemoryPlan:
     """Most tokens of the extractor's KV cache; None in a chain without that half."""
     reasoner_context_tokens: int | None
     max_tiles: int | None
-    """A limit that the plan sets; None: the call's own or the extractor's."""
+    """The most that a call may have; None in a chain without that half."""
+    image_px: int
+    """Height x width of the largest image that a call may have."""
     cache_bytes: int
     phases: tuple[Phase, ...]
+
+    @property
+    def one_graph(self) -> bool:
+        """Whether the vision tower and the decoder are never there together."""
+        return self.residency in ("reasoner", "one")
 
     @property
     def peak(self) -> Phase:
@@ -223,13 +230,13 @@ class _Planner:
     def _plan(self, residency: Residency, size: _Size, demand: Demand) -> MemoryPlan:
         phases = tuple(self._phases(residency, size, demand))
         eyes, thinker = self._extractor, self._reasoner
-        full_tiles = max(self._tile_counts(demand), default=0)
         return MemoryPlan(
             residency=residency,
             budget_bytes=self._budget_bytes,
             extractor_context_tokens=None if eyes is None else _extractor_tokens(eyes, size),
             reasoner_context_tokens=None if thinker is None else size.reasoner_tokens,
-            max_tiles=size.tiles if size.tiles < full_tiles else None,
+            max_tiles=None if eyes is None else size.tiles,
+            image_px=demand.image_px,
             cache_bytes=demand.cache_bytes,
             phases=phases,
         )
