@@ -121,9 +121,8 @@ def _size_bytes(text: str) -> int:
             f"{text!r} is no size such as 1.5GiB or 800MB", param_hint="--max-memory"
         )
     number, prefix, binary = found.groups()
-    size_bytes = round(
-        float(number) * (1024 if binary else 1000) ** " kmg".index(prefix.lower() or " ")
-    )
+    step = 1024.0 if binary else 1000.0
+    size_bytes = round(float(number) * step ** " kmg".index(prefix.lower() or " "))
     if size_bytes < 1:
         raise typer.BadParameter("must be more than nothing", param_hint="--max-memory")
     return size_bytes

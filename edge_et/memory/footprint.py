@@ -16,9 +16,9 @@ from edge_et.gguf_header import GGUFHeader
 from edge_et.manifest import ExtractorManifest, ImagePolicy, Part
 
 _MIB = 1024 * 1024
-_ORT_BYTES = 40 * _MIB
+_ORT_BYTES = 26 * _MIB
 """Pages of onnxruntime's library that running touches, and its threads."""
-_LLAMA_BYTES = 6 * _MIB
+_LLAMA_BYTES = 5 * _MIB
 _TOKENIZER_PER_FILE = 4.3
 """Memory of a tokenizer, per byte of its tokenizer.json."""
 _VISION_LOAD = 0.45
@@ -34,7 +34,7 @@ _GGUF_KV_BYTES = 2
 _VOCABULARY_BYTES = 166
 """Of one token in llama.cpp's tables."""
 _GGUF_BATCH_TOKENS = 512
-_GGUF_WORK_BYTES = 6 * _MIB
+_GGUF_WORK_BYTES = 4 * _MIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +47,10 @@ class ExtractorFootprint:
     decoder_bytes: int
     decoder_load_bytes: int
     """The largest matrix is there twice while it is packed."""
-    decoder_work_bytes: int
-    decoder_work_bytes_per_token: int
+    decoder_bytes_per_row: int
+    """Activations of one row of a prefill run."""
+    decoder_bytes_per_token: int
+    """Attention scores of such a run with one token of context."""
     kv_bytes_per_token: int
     context_tokens: int
     image_tokens: dict[int, int]
@@ -88,8 +90,8 @@ def of_extractor(
         vision_work_bytes=patches * _PATCH_BYTES + patches**2 * _PATCH_PAIR_BYTES,
         decoder_bytes=decoder_bytes,
         decoder_load_bytes=min(decoder_bytes, spec.vocab_size * spec.hidden_size),
-        decoder_work_bytes=chunk * spec.hidden_size * 4 * _ROW_WIDTHS,
-        decoder_work_bytes_per_token=scores,
+        decoder_bytes_per_row=spec.hidden_size * 4 * _ROW_WIDTHS,
+        decoder_bytes_per_token=scores,
         kv_bytes_per_token=kv_bytes,
         context_tokens=spec.context_tokens,
         image_tokens=image_tokens(policy),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from edge_et.decoding import PREFILL_CHUNK_TOKENS
 from edge_et.errors import MemoryImpossible
 from edge_et.memory.footprint import ExtractorFootprint, ReasonerFootprint
 
@@ -318,7 +319,8 @@ def _kv_bytes(eyes: ExtractorFootprint, size: _Size) -> int:
 
 def _decoder_work_bytes(eyes: ExtractorFootprint, size: _Size) -> int:
     tokens = eyes.image_tokens[size.tiles] + _QUESTION_TOKENS
-    return eyes.decoder_work_bytes + tokens * eyes.decoder_work_bytes_per_token
+    rows = min(PREFILL_CHUNK_TOKENS, tokens)
+    return rows * eyes.decoder_bytes_per_row + tokens * eyes.decoder_bytes_per_token
 
 
 def _halved(most: int, least: int) -> Iterator[int]:
