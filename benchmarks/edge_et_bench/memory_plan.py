@@ -1,7 +1,7 @@
 """What the plan for memory predicts against what a process then takes.
 
 Each point is a process of its own, so that its high-water mark is that point's. The calls run every
-part to its whole budget, twice: the second finds what the first left behind.
+part to its whole budget; a second call finds what the first left behind.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from edge_et.errors import InferenceFailed, MemoryImpossible
 from edge_et_bench.memory import Sampler
 
 _MIB = 1024 * 1024
-CALLS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +33,7 @@ class MemoryCase:
     answer_tokens: int
     extraction_tokens: int
     max_tiles: int | None = None
+    calls: int = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +108,7 @@ def _run(case: MemoryCase, budget_bytes: int | None) -> MemoryResult:
         return MemoryResult(budget_bytes=budget_bytes, refused=f"refused; {exc.hint}")
     del rgb
     with chain:
-        for _ in range(CALLS):
+        for _ in range(case.calls):
             answer = chain.ask(case.image, case.question, generation)
     sampler.stop()
     assert isinstance(chain.residency, Residency)
