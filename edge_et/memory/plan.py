@@ -24,7 +24,7 @@ RESIDENCIES: dict[Residency, str] = {
 }
 MIB = 1024 * 1024
 
-_QUESTION_TOKENS = 256
+_QUESTION_TOKENS = 128
 """Of instruction and question in the extractor's prompt."""
 _REASONER_PROMPT_TOKENS = 384
 """Of template, instruction and question beside the extraction."""

@@ -74,7 +74,7 @@ def test_contexts_shrink_before_tiles():
     before = next(
         p
         for mib in range(2300, 1300, -10)
-        if (p := plan(mib)).extractor_context_tokens == 3753 + 256 + 128
+        if (p := plan(mib)).extractor_context_tokens == 3753 + 128 + 128
     )
     assert before.max_tiles == 5
     assert before.peak_bytes > first.peak_bytes
