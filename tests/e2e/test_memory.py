@@ -94,7 +94,8 @@ def test_answers_are_the_same_whatever_stays(example: dict[str, Any]) -> None:
         assert answers(residency) == [example["answer"]] * 2
 
 
-CACHE = 64 * MIB
+CACHE = 512 * MIB
+"""So much more than the pair that a plan without it leaves everything else as it was."""
 
 
 def test_the_plan_limits_the_caches(example: dict[str, Any]) -> None:
@@ -110,6 +111,7 @@ def test_the_plan_limits_the_caches(example: dict[str, Any]) -> None:
             assert chain.residency.extractor is not None
             caches = chain.residency.extractor.caches
             peaks.append(chain.residency.plan.peak_bytes)
+            assert chain.residency.plan.residency == "all"
             answers = [chain.ask(example["image"], example["question"]) for _ in range(2)]
             return chain.residency.plan.cache_bytes, answers, caches.held_bytes
 
@@ -155,7 +157,13 @@ def test_a_budget_and_a_deadline_together(example: dict[str, Any], residency: st
         assert isinstance(kept, Residency)
         changed = plan.replace(kept.plan, residency=residency)
         chain.residency = plan.replace(kept, plan=changed)
-        answer = chain.ask(example["image"], example["question"], generation)
+        thinker = kept.reasoner
+        assert thinker is not None
+        stream = chain.stream(example["image"], example["question"], generation)
+        assert next(stream).kind == "extraction"
+        # measured before, and not left beside the extractor's graphs
+        assert (thinker._model is not None and bool(thinker._model.handle)) == (residency == "all")
+        answer = stream.result()
     assert answer.text == example["answer"]
     assert answer.timings.measure_s > 0
 
