@@ -13,13 +13,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from edge_et import stages
-from edge_et.answer_spec import answer_spec
+from edge_et.answer_spec import AnswerSpec, answer_spec
 from edge_et.config import GenerationConfig
 from edge_et.errors import Cancelled, InputError
 from edge_et.focus import focus_phrase
 from edge_et.prompts import extraction_prompt
 from edge_et.rates import Rates
-from edge_et.stages import Call, Cancel, ExtractorLike, ReasonerLike
+from edge_et.stages import Call, Cancel, ExtractorLike, ReasonerLike, ResidencyLike
 from edge_et.streams import AsyncStream, RecordT, Stream
 from edge_et.types import Answer, Chunk, Extraction, Timings
 
@@ -45,6 +45,7 @@ class Chain:
         pair: str,
         load_image: Callable[[ImageInput], LoadedImage] | None = None,
         suppress_reflexive: bool = False,
+        residency: ResidencyLike | None = None,
     ) -> None:
         """`suppress_reflexive`: what holds where a call's `GenerationConfig` leaves it open."""
         self.pair = pair
@@ -53,6 +54,7 @@ class Chain:
         self.extractor = extractor
         self.reasoner = reasoner
         self._load_image = load_image or _load_image
+        self.residency = residency
         self._turns = _Turns()
 
     def stream(
@@ -67,11 +69,11 @@ class Chain:
 
         def run(call: Call) -> Generator[Chunk, None, Answer]:
             reasoner = self._reasoner_for(question)
-            stages.measure(self.extractor, reasoner, call)
+            self._measure(self.extractor, reasoner, call)
             spec = answer_spec(question, call.config)
             focus = focus_phrase(question)
             notes = yield from self._extract(image, extraction_prompt(focus), focus, call)
-            return (yield from stages.think(reasoner, notes, spec, self.pair, call))
+            return (yield from self._think(reasoner, notes, spec, call))
 
         return Stream(self._in_turn(run, generation, cancelled))
 
@@ -112,8 +114,8 @@ class Chain:
             reasoner = self._reasoner_for(question)
             spec = answer_spec(question, call.config)
             record = _as_extraction(notes)
-            stages.measure(None, reasoner, call)
-            return (yield from stages.think(reasoner, record, spec, self.pair, call))
+            self._measure(None, reasoner, call)
+            return (yield from self._think(reasoner, record, spec, call))
 
         return Stream(self._in_turn(run, generation, cancelled))
 
@@ -217,10 +219,42 @@ class Chain:
     ) -> Generator[Chunk, None, Extraction]:
         if self.extractor is None:
             raise InputError("this chain has no extractor: it can only think over text")
-        stages.measure(self.extractor, None, call)
-        return stages.extract(
-            self.extractor, lambda: self._load_image(image), user_text, focus, call
-        )
+        self._measure(self.extractor, None, call)
+        try:
+            return (
+                yield from stages.extract(
+                    self.extractor, lambda: self._load_image(image), user_text, focus, call
+                )
+            )
+        finally:
+            if self.residency is not None:
+                self.residency.extracted()
+
+    def _think(
+        self, reasoner: ReasonerLike, notes: Extraction, spec: AnswerSpec, call: Call
+    ) -> Generator[Chunk, None, Answer]:
+        try:
+            return (yield from stages.think(reasoner, notes, spec, self.pair, call))
+        finally:
+            if self.residency is not None:
+                self.residency.thought()
+
+    def _measure(
+        self, extractor: ExtractorLike | None, reasoner: ReasonerLike | None, call: Call
+    ) -> None:
+        """Measure where a deadline needs it, one half at a time, as the plan for memory has it."""
+        if call.pace is None:
+            return
+        try:
+            stages.measure(extractor, None, call)
+        finally:
+            if self.residency is not None:
+                self.residency.extracted()
+        try:
+            stages.measure(None, reasoner, call)
+        finally:
+            if self.residency is not None:
+                self.residency.thought()
 
     def _reasoner_for(self, question: str) -> ReasonerLike:
         if not question.strip():

@@ -38,6 +38,9 @@ class RuntimeConfig:
     """Folder to keep the same in between two processes; None: nothing is written anywhere. What an
     extractor read in a picture may be private."""
     disk_cache_bytes: int = 2 * 2**30
+    max_memory_bytes: int | None = None
+    """Of the whole process, on the CPU; what is loaded when is planned within it (docs/memory.md).
+    None: everything stays in memory."""
 
     def __post_init__(self) -> None:
         if self.device not in ("auto", "cpu", "cuda"):
@@ -47,6 +50,8 @@ class RuntimeConfig:
         for name in ("cache_bytes", "disk_cache_bytes"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative, not {getattr(self, name)}")
+        if self.max_memory_bytes is not None and self.max_memory_bytes < 1:
+            raise InputError(f"max_memory_bytes must be positive, not {self.max_memory_bytes}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

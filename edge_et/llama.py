@@ -42,9 +42,20 @@ class Model:
 
     def __init__(self, path: Path, device: UsedDevice) -> None:
         """Raises LoadFailed. The caller has read the header: `edge_et.gguf_header`."""
-        api = runtime()
+        self.path, self.device = path, device
+        self._api = runtime()
+        self._model: Any = None
+        self.open()
+        self.context_tokens: int = self._api.llama_model_n_ctx_train(self._model)
+        self.vocab_size: int = self._api.llama_vocab_n_tokens(self._vocab)
+
+    def open(self) -> None:
+        """Load the weights unless they are there: at first, and after `close`."""
+        if self._model:
+            return
+        api, path = self._api, self.path
         params = api.llama_model_default_params()
-        params.n_gpu_layers = 0 if device == "cpu" else -1
+        params.n_gpu_layers = 0 if self.device == "cpu" else -1
         # Re-laid weights: faster, but with AMX the build may crash (docs/decisions/0002).
         params.use_extra_bufts = not has_amx()
         forget_errors()
@@ -54,11 +65,7 @@ class Model:
                 f"llama.cpp cannot load {path}: {complaints()}",
                 hint="export it again, or restore the file: edge-et doctor",
             )
-        self.path, self.device = path, device
-        self._api = api
         self._vocab = api.llama_model_get_vocab(self._model)
-        self.context_tokens: int = api.llama_model_n_ctx_train(self._model)
-        self.vocab_size: int = api.llama_vocab_n_tokens(self._vocab)
 
     @property
     def handle(self) -> Any:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_et import llama, llama_library
 from edge_et.chat import CLOSE, CLOSING, LAST_LINE, OPEN, ChatTemplate, encode
@@ -20,6 +21,9 @@ from edge_et.reflexive import ReflexiveIds, find_reflexive
 from edge_et.thinking import INSIST_TOKENS, Demand, Reasoned, plan_budgets, reason
 from edge_et.threads import usable_threads
 from edge_et.types import Chunk, FinishReason
+
+if TYPE_CHECKING:
+    from edge_et.memory.plan import MemoryPlan
 
 # What Qwen3's makers advise for thinking; greedy decoding makes such models loop.
 _THINKING_SAMPLING = SamplingConfig(temperature=0.6, top_p=0.95, top_k=20)
@@ -64,6 +68,7 @@ class Reasoner:
             )
         self.manifest, self.threads, self.device = manifest, threads, model.device
         self._model: llama.Model | None = model
+        self._most_tokens = model.context_tokens
         self._context: llama.Context | None = None
         self._template = ChatTemplate(
             source, bos=model.token_text("bos"), eos=model.token_text("eos")
@@ -71,25 +76,21 @@ class Reasoner:
         self._words = _Words(model)
 
     @classmethod
-    def load(cls, path: Path, runtime: RuntimeConfig) -> Reasoner:
+    def load(cls, path: Path, runtime: RuntimeConfig, plan: MemoryPlan | None = None) -> Reasoner:
         """Load a folder with a manifest, or a GGUF file, with the manifest beside it if that
-        one is about this file.
+        one is about this file. With a `plan` its limit holds for the context.
 
         Raises MissingArtifact, BadManifest, ChecksumMismatch, DeviceUnavailable, LoadFailed.
         """
-        folder = path if path.is_dir() else path.parent
-        manifest = None
-        if path.is_dir() or (folder / FILE_NAME).is_file():
-            manifest = read_manifest(folder, ReasonerManifest)
-        if manifest is not None and path.is_dir():
-            path = folder / manifest.part().path
-        if manifest is not None and all(part.path != path.name for part in manifest.parts):
-            manifest = None
+        path, manifest = find_file(path)
         if manifest is not None:
-            check_files(folder, manifest, hashes=runtime.verify_hashes)
+            check_files(path.parent, manifest, hashes=runtime.verify_hashes)
         require_chat(read_header(path))
         model = llama.Model(path, llama_library.resolve_device(runtime.device))
-        return cls(model, manifest=manifest, threads=runtime.threads or _threads_for(path))
+        reasoner = cls(model, manifest=manifest, threads=runtime.threads or _threads_for(path))
+        if plan is not None and plan.reasoner_context_tokens is not None:
+            reasoner._most_tokens = min(model.context_tokens, plan.reasoner_context_tokens)
+        return reasoner
 
     @property
     def name(self) -> str:
@@ -102,7 +103,8 @@ class Reasoner:
 
     @property
     def context_tokens(self) -> int:
-        return self._loaded().context_tokens
+        """Of the model, or of the plan for memory where that is less."""
+        return self._most_tokens
 
     @functools.cached_property
     def sampling(self) -> SamplingConfig:
@@ -204,11 +206,22 @@ class Reasoner:
         frame = self._template.frame(think=think if self.has_think_marks else None)
         return encode(frame, user_text, tokenize=model.tokenize, marker=model.marker)
 
-    def close(self) -> None:
-        """Free the weights and the KV cache; a later `stream` is refused."""
+    def release_context(self) -> None:
+        """Free the KV cache; the next `stream` makes one."""
         if self._context is not None:
             self._context.close()
             self._context = None
+
+    def release(self) -> None:
+        """Free the weights and the KV cache; the next `stream` loads them again."""
+        self.release_context()
+        if self._model is not None:
+            _ = self.sampling  # may be read from the weights' file, and is asked for at any time
+            self._model.close()
+
+    def close(self) -> None:
+        """Free the weights and the KV cache; a later `stream` is refused."""
+        self.release_context()
         if self._model is not None:
             self._model.close()
             self._model = None
@@ -216,6 +229,7 @@ class Reasoner:
     def _loaded(self) -> llama.Model:
         if self._model is None:
             raise InputError("the reasoner is closed", hint="load it again")
+        self._model.open()
         return self._model
 
     def _context_of(self, tokens: int) -> llama.Context:
@@ -260,6 +274,21 @@ class _Words:
 
     def tokens(self, text: str) -> tuple[int, ...]:
         return self._model.tokenize(text, False)
+
+
+def find_file(path: Path) -> tuple[Path, ReasonerManifest | None]:
+    """Return the GGUF file that `path` (a folder or the file) means, and its manifest, if any.
+
+    Raises MissingArtifact or BadManifest.
+    """
+    folder = path if path.is_dir() else path.parent
+    if not path.is_dir() and not (folder / FILE_NAME).is_file():
+        return path, None
+    manifest = read_manifest(folder, ReasonerManifest)
+    if path.is_dir():
+        path = folder / manifest.part().path
+    listed = any(part.path == path.name for part in manifest.parts)
+    return path, manifest if listed else None
 
 
 def _threads_for(file: Path) -> int:

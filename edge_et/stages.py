@@ -74,6 +74,14 @@ class ReasonerLike(Protocol):
     def close(self) -> None: ...
 
 
+class ResidencyLike(Protocol):
+    """Who frees what a half no longer needs, between the halves of a call and after it."""
+
+    def extracted(self) -> None: ...
+
+    def thought(self) -> None: ...
+
+
 @dataclass(slots=True, kw_only=True)
 class Call:
     """One call on a chain: its settings and its clock, which runs from the making of this."""

@@ -268,6 +268,35 @@ app.command("peers")(peers)
 app.command("deadlines")(deadlines)
 
 
+@app.command("memory")
+def memory_command(
+    image: Annotated[Path, typer.Argument(help="An image file.")],
+    question: Annotated[str, typer.Argument(help="To ask about it.")],
+    pair: Annotated[str, typer.Option(help="Of the registry.")] = "starter",
+    extractor: Extractor = None,
+    reasoner: Reasoner = None,
+    budget: Annotated[
+        list[int] | None,
+        typer.Option(min=1, metavar="MIB", help="A budget; may be given more than once [none]."),
+    ] = None,
+    think_budget: Annotated[int, typer.Option(min=1)] = 512,
+    answer_budget: Annotated[int, typer.Option(min=1)] = 128,
+    extract_budget: Annotated[int, typer.Option(min=1)] = 128,
+    max_tiles: Annotated[int | None, typer.Option(min=1)] = None,
+    calls: Annotated[int, typer.Option(min=1, help="Of each process, one after the other.")] = 2,
+) -> None:
+    """Say what the plan for memory predicts and what processes then take, budget by budget."""
+    from edge_et_bench import memory_plan
+
+    case = memory_plan.MemoryCase(
+        extractor=extractor, reasoner=reasoner, pair=pair, image=str(image), question=question,
+        think_tokens=think_budget, answer_tokens=answer_budget, extraction_tokens=extract_budget,
+        max_tiles=max_tiles, calls=calls,
+    )  # fmt: skip
+    budgets = [None] if budget is None else [mib * 1024 * 1024 for mib in budget]
+    typer.echo(memory_plan.table([memory_plan.measure(case, one) for one in budgets]))
+
+
 @app.command("make-checkpoint")
 def make_checkpoint(
     kind: Annotated[

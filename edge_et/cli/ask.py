@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -17,6 +18,7 @@ from edge_et.cli.output import (
     print_found,
     print_json,
     print_notes,
+    print_plan,
     print_text,
 )
 
@@ -46,6 +48,7 @@ def ask(
     device: o.DEVICE = "auto",
     threads: o.THREADS = None,
     disk_cache: o.DISK_CACHE = False,
+    max_memory: o.MAX_MEMORY = None,
     as_json: o.JSON = False,
     as_jsonl: o.JSONL = False,
     quiet: o.QUIET = False,
@@ -55,29 +58,37 @@ def ask(
     """Answer QUESTION about IMAGE: extraction and thinking on stderr, the answer on stdout."""
     form = o.output_format(as_json, as_jsonl)
     runtime = o.runtime_config(
-        device, threads, vision=vision, decoder=decoder, disk_cache=disk_cache
+        device,
+        threads,
+        vision=vision,
+        decoder=decoder,
+        disk_cache=disk_cache,
+        max_memory=max_memory,
     )
     with failures(as_json=form != "text", debug=debug):
         import edge_et
 
         source = o.image_source(image)
         asked = a.asked_form(answer_form, choices, schema)
-        with edge_et.load(pair, extractor=extractor, reasoner=reasoner, runtime=runtime) as chain:
-            generation = o.generation_config(
-                chain,
-                asked=asked,
-                think=think,
-                effort=effort,
-                think_budget=think_budget,
-                answer_budget=answer_budget,
-                deadline=deadline,
-                suppress_reflexive=suppress_reflexive,
-                extract_budget=extract_budget,
-                seed=seed,
-                temperature=temperature,
-                max_tiles=max_tiles,
-                max_image_tokens=max_image_tokens,
-            )
+        settings = partial(
+            o.generation_config,
+            asked=asked,
+            think=think,
+            effort=effort,
+            think_budget=think_budget,
+            answer_budget=answer_budget,
+            deadline=deadline,
+            suppress_reflexive=suppress_reflexive,
+            extract_budget=extract_budget,
+            seed=seed,
+            temperature=temperature,
+            max_tiles=max_tiles,
+            max_image_tokens=max_image_tokens,
+        )
+        with edge_et.load(
+            pair, extractor=extractor, reasoner=reasoner, runtime=runtime, largest=settings(None)
+        ) as chain:
+            generation = settings(chain)
             answer = play(chain.stream(source, question, generation), form=form, quiet=quiet)
             record = answer_record(answer, chain, device)
         if form == "text":
@@ -89,4 +100,5 @@ def ask(
             print_found(answer)
         if stats:
             answer_stats(answer, record)
+            print_plan(chain)
         exit_if_cut(answer, quiet=quiet or form != "text")

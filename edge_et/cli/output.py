@@ -139,6 +139,19 @@ def print_stats(timings: Timings, record: dict[str, Any], *, tokens: dict[str, i
             typer.echo(f"{name.removesuffix('_s'):<16}{value:>9.3f} s{speed}", err=True)
 
 
+def print_plan(chain: Chain) -> None:
+    """Print to stderr the plan for memory, if there is one, and what was really taken."""
+    from edge_et.memory.measure import highest_resident_bytes
+    from edge_et.memory.residency import Residency
+
+    highest_bytes = highest_resident_bytes()
+    if highest_bytes is not None:
+        typer.echo(f"{'peak memory':<16}{highest_bytes / 1024**2:>9,.0f} MiB", err=True)
+    if isinstance(chain.residency, Residency):
+        for line in chain.residency.plan.describe():
+            typer.echo(line, err=True)
+
+
 def answer_stats(answer: Answer, record: dict[str, Any]) -> None:
     print_stats(
         answer.timings,

@@ -76,6 +76,9 @@ class LlamaModel:
     path, device, context_tokens, vocab_size = Path("fake.gguf"), "cpu", 100_000, 0x110003
     marks = (OPEN, CLOSE, EOS)
 
+    def open(self) -> None:
+        pass
+
     def __init__(self, plant: Plant) -> None:
         self._plant = plant
 
