@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from edge_et.answers import answer_form, parse_answer
 from edge_et.config import GenerationConfig, ImageLimits, SamplingConfig
+from edge_et.evidence import find_evidence
 from edge_et.prompts import reasoning_prompt
 from edge_et.types import Answer, Chunk, ChunkKind, Extraction, FinishReason, Timings
 
@@ -150,8 +151,9 @@ def think(
         think_decode_s=run.think_s,
         answer_decode_s=run.answer_s,
     )
+    text = parse_answer(run.answer, question)
     return Answer(
-        text=parse_answer(run.answer, question),
+        text=text,
         thinking=run.thinking,
         extraction=notes,
         prompt_tokens=run.prompt_tokens,
@@ -160,6 +162,7 @@ def think(
         finish_reason=_finish_reason(notes, run.finish_reason),
         timings=call.timings(),
         pair=pair,
+        evidence=find_evidence(notes.text, question, thinking=run.thinking, answer=text),
     )
 
 
