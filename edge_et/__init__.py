@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     )
     from edge_et.loading import load
     from edge_et.streams import AsyncStream, Stream
-    from edge_et.types import Answer, Chunk, Extraction, ImageReport, Timings
+    from edge_et.types import Answer, Chunk, Extraction, ImageReport, Served, Timings
 
 __version__ = "0.1.0"
 
@@ -54,7 +54,7 @@ _HOMES = {
     ),
     "loading": ("load",),
     "streams": ("AsyncStream", "Stream"),
-    "types": ("Answer", "Chunk", "Extraction", "ImageReport", "Timings"),
+    "types": ("Answer", "Chunk", "Extraction", "ImageReport", "Served", "Timings"),
 }  # fmt: skip
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -63,8 +63,8 @@ __all__ = [
     "Cancelled", "Chain", "ChecksumMismatch", "Chunk", "ContextOverflow", "DeviceUnavailable",
     "DownloadFailed", "EdgeETError", "Extraction", "GenerationConfig", "ImageError", "ImageReport",
     "InferenceFailed", "InputError", "InsufficientDisk", "LoadFailed", "MissingArtifact",
-    "MissingDependency", "RuntimeConfig", "SamplingConfig", "Stream", "Timings", "UnknownModel",
-    "Unreachable", "__version__", "load",
+    "MissingDependency", "RuntimeConfig", "SamplingConfig", "Served", "Stream", "Timings",
+    "UnknownModel", "Unreachable", "__version__", "load",
 ]  # fmt: skip
 
 # A library keeps quiet unless its user configures logging.

@@ -22,7 +22,9 @@ _CPU_TILES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class _Cost:
+class ImageCost:
+    """What one way to see an image takes."""
+
     grid: Size | None
     tiles: int
     tokens: int
@@ -65,6 +67,20 @@ def within(
     return narrowed, f"{_cost(narrowed, hw, marks)} by {limits}, {wanted} without it"
 
 
+def costs(
+    policy: ImagePolicy, hw: Size, limits: ImageLimits, marks: Marks
+) -> tuple[ImageCost, ...]:
+    """Return what an image of `hw` may cost within `limits`, the fullest way to see it first.
+
+    Empty where `within` raises InputError. Raises ImageError when no grid shows the image.
+    """
+    wanted = _cost(policy, hw, marks)
+    options = [_cost_if_shown(option, hw, marks) for option in _options(policy)]
+    found = {wanted, *(cost for cost in options if cost is not None)}
+    fitting = [cost for cost in found if cost.fits(limits) and cost.tokens <= wanted.tokens]
+    return tuple(sorted(fitting, key=lambda cost: (cost.tokens, cost.tiles), reverse=True))
+
+
 def default_max_tiles(policy: ImagePolicy) -> int | None:
     """Return the budget for a CPU that an artifact of `policy` carries; None where it needs none.
 
@@ -79,14 +95,14 @@ def default_max_tiles(policy: ImagePolicy) -> int | None:
     return max(_CPU_TILES, min(counts)) if max(counts) > _CPU_TILES else None
 
 
-def _cost(policy: ImagePolicy, hw: Size, marks: Marks) -> _Cost:
+def _cost(policy: ImagePolicy, hw: Size, marks: Marks) -> ImageCost:
     grid = tiling.grid_of(hw, policy)
     rows, columns = grid or (0, 0)
     tokens = tiling.feature_rows(grid, hw, policy) + sum(map(len, marks(grid)))
-    return _Cost(grid, rows * columns + 1, tokens)
+    return ImageCost(grid, rows * columns + 1, tokens)
 
 
-def _cost_if_shown(policy: ImagePolicy, hw: Size, marks: Marks) -> _Cost | None:
+def _cost_if_shown(policy: ImagePolicy, hw: Size, marks: Marks) -> ImageCost | None:
     try:
         return _cost(policy, hw, marks)
     except ImageError:

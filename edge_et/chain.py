@@ -13,10 +13,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from edge_et import stages
+from edge_et.answer_spec import answer_spec
 from edge_et.config import GenerationConfig
 from edge_et.errors import Cancelled, InputError
 from edge_et.focus import focus_phrase
 from edge_et.prompts import extraction_prompt
+from edge_et.rates import Rates
 from edge_et.stages import Call, Cancel, ExtractorLike, ReasonerLike
 from edge_et.streams import AsyncStream, RecordT, Stream
 from edge_et.types import Answer, Chunk, Extraction, Timings
@@ -42,8 +44,12 @@ class Chain:
         *,
         pair: str,
         load_image: Callable[[ImageInput], LoadedImage] | None = None,
+        suppress_reflexive: bool = False,
     ) -> None:
+        """`suppress_reflexive`: what holds where a call's `GenerationConfig` leaves it open."""
         self.pair = pair
+        self._suppress_reflexive = suppress_reflexive
+        self._rates = Rates()
         self.extractor = extractor
         self.reasoner = reasoner
         self._load_image = load_image or _load_image
@@ -61,9 +67,11 @@ class Chain:
 
         def run(call: Call) -> Generator[Chunk, None, Answer]:
             reasoner = self._reasoner_for(question)
+            stages.measure(self.extractor, reasoner, call)
+            spec = answer_spec(question, call.config)
             focus = focus_phrase(question)
             notes = yield from self._extract(image, extraction_prompt(focus), focus, call)
-            return (yield from stages.think(reasoner, notes, question, self.pair, call))
+            return (yield from stages.think(reasoner, notes, spec, self.pair, call))
 
         return Stream(self._in_turn(run, generation, cancelled))
 
@@ -83,7 +91,10 @@ class Chain:
         prompt = extraction_prompt(focus)
         return Stream(
             self._in_turn(
-                lambda call: self._extract(image, prompt, focus, call), generation, cancelled
+                lambda call: self._extract(image, prompt, focus, call),
+                generation,
+                cancelled,
+                answers=False,
             )
         )
 
@@ -99,8 +110,10 @@ class Chain:
 
         def run(call: Call) -> Generator[Chunk, None, Answer]:
             reasoner = self._reasoner_for(question)
+            spec = answer_spec(question, call.config)
             record = _as_extraction(notes)
-            return (yield from stages.think(reasoner, record, question, self.pair, call))
+            stages.measure(None, reasoner, call)
+            return (yield from stages.think(reasoner, record, spec, self.pair, call))
 
         return Stream(self._in_turn(run, generation, cancelled))
 
@@ -135,7 +148,10 @@ class Chain:
         """Put `user_text` to the extractor as it stands, e.g. a question to answer by itself."""
         return Stream(
             self._in_turn(
-                lambda call: self._extract(image, user_text, "", call), generation, cancelled
+                lambda call: self._extract(image, user_text, "", call),
+                generation,
+                cancelled,
+                answers=False,
             )
         ).result()
 
@@ -182,8 +198,16 @@ class Chain:
         run: Callable[[Call], Generator[Chunk, None, RecordT]],
         generation: GenerationConfig | None,
         cancelled: Cancel | None,
+        *,
+        answers: bool = True,
     ) -> Generator[Chunk, None, RecordT]:
-        call = Call(config=generation or GenerationConfig(), cancelled=cancelled or _never)
+        call = Call(
+            config=generation or GenerationConfig(),
+            cancelled=cancelled or _never,
+            rates=self._rates,
+            suppress_reflexive=self._suppress_reflexive,
+            answers=answers,
+        )
         with self._turns.take(call.cancelled):
             call.queued()
             return (yield from run(call))
@@ -193,6 +217,7 @@ class Chain:
     ) -> Generator[Chunk, None, Extraction]:
         if self.extractor is None:
             raise InputError("this chain has no extractor: it can only think over text")
+        stages.measure(self.extractor, None, call)
         return stages.extract(
             self.extractor, lambda: self._load_image(image), user_text, focus, call
         )

@@ -22,6 +22,8 @@ from edge_et.errors import LoadFailed
 
 OPEN, CLOSE = "<think>", "</think>"
 CLOSING = f"\n{CLOSE}\n\n"
+LAST_LINE = "\nTime to answer."
+"""Ends a thinking that is cut short: an answer behind a sentence broken off goes on with it."""
 _EMPTY_BLOCK = f"{OPEN}\n{CLOSING}"
 _PLACEHOLDER = "EDGE-ET-USER-TURN"
 

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
 
+from edge_et.effort import DEFAULT_EFFORT, EFFORTS, Effort
 from edge_et.errors import InputError
+from edge_et.types import AnswerForm
+
+if TYPE_CHECKING:
+    from edge_et.schema import JsonSchema
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -25,12 +31,22 @@ class RuntimeConfig:
     decoder_precision: str | None = None
     verify_hashes: bool = False
     """Hash every file against the manifest at load (reads all weights once)."""
+    cache_bytes: int = 512 * 2**20
+    """What the extractor may keep in memory between two calls, so that a second question about an
+    image starts where the image ends; 0: nothing. See docs/caches.md."""
+    disk_cache: Path | None = None
+    """Folder to keep the same in between two processes; None: nothing is written anywhere. What an
+    extractor read in a picture may be private."""
+    disk_cache_bytes: int = 2 * 2**30
 
     def __post_init__(self) -> None:
         if self.device not in ("auto", "cpu", "cuda"):
             raise InputError(f"unknown device {self.device!r}", hint="use auto, cpu or cuda")
         if self.threads is not None and self.threads < 1:
             raise InputError(f"threads must be at least 1, not {self.threads}")
+        for name in ("cache_bytes", "disk_cache_bytes"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} must not be negative, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +77,13 @@ class ImageLimits:
     """Crops that go through the vision tower, the whole image included."""
     max_image_tokens: int | None = None
     """Positions that the image takes in the extractor's prompt."""
+    for_deadline: bool = False
+    """Whether a deadline set them, and not the caller."""
 
     def __str__(self) -> str:
         given = [("max_tiles", self.max_tiles), ("max_image_tokens", self.max_image_tokens)]
-        return " and ".join(f"{name} {value}" for name, value in given if value is not None)
+        text = " and ".join(f"{name} {value}" for name, value in given if value is not None)
+        return f"{text} for the deadline" if self.for_deadline else text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +95,10 @@ class GenerationConfig:
     """
 
     think: bool = True
-    think_budget_tokens: int = 4096
-    answer_budget_tokens: int = 1024
+    effort: Effort = DEFAULT_EFFORT
+    """Names the two budgets that are None below (`edge_et.effort`); "none" does not think."""
+    think_budget_tokens: int | None = None
+    answer_budget_tokens: int | None = None
     extraction_budget_tokens: int = 1024
     extraction_sampling: SamplingConfig = field(default_factory=SamplingConfig)
     reasoner_sampling: SamplingConfig | None = None
@@ -86,20 +107,74 @@ class GenerationConfig:
     limit for a CPU holds there; on CUDA there is none."""
     max_image_tokens: int | None = None
     """Positions that the image takes in the extractor's prompt."""
+    form: AnswerForm | None = None
+    """Of the answer; None: what the question's wording asks for. Yes or no and a number are held to
+    when they are asked for here."""
+    choices: tuple[str, ...] = ()
+    """Options: the answer is one of these texts. Without them those that stand in the question."""
+    schema: JsonSchema | None = None
+    """The answer is JSON by this schema: a mapping, or a class with `model_json_schema`, such as a
+    pydantic model."""
     ignore_stop: bool = False
     """Run every part to its whole budget, as measuring needs it: no end is sampled."""
+    suppress_reflexive: bool | None = None
+    """Keep words that reopen a train of thought ("wait", "but") out of the thinking
+    (`edge_et.reflexive`). None: as the pair's row of the registry has it."""
+    deadline_s: float | None = None
+    """The answer is due so many seconds after the call, waiting for other calls included
+    (`edge_et.deadline`)."""
+
+    @property
+    def thinks(self) -> bool:
+        """Whether to think: a budget that is given speaks louder than the effort."""
+        return self.think and (self.effort != "none" or self.think_budget_tokens is not None)
+
+    @property
+    def think_tokens(self) -> int:
+        """The thinking budget in force."""
+        given = self.think_budget_tokens
+        return EFFORTS[self.effort].think_tokens if given is None else given
+
+    @property
+    def answer_tokens(self) -> int:
+        """The answer's budget in force."""
+        given = self.answer_budget_tokens
+        return EFFORTS[self.effort].answer_tokens if given is None else given
 
     @property
     def image_limits(self) -> ImageLimits:
         return ImageLimits(max_tiles=self.max_tiles, max_image_tokens=self.max_image_tokens)
 
     def __post_init__(self) -> None:
-        if self.think_budget_tokens < 0:
+        if self.effort not in EFFORTS:
+            raise InputError(f"unknown effort {self.effort!r}", hint=f"use {', '.join(EFFORTS)}")
+        if self.think_tokens < 0:
             raise InputError(f"the thinking budget is {self.think_budget_tokens} tokens")
-        for name in ("answer_budget_tokens", "extraction_budget_tokens"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("max_tiles", "max_image_tokens"):
+        for name in (
+            "answer_budget_tokens", "extraction_budget_tokens", "max_tiles", "max_image_tokens",
+        ):  # fmt: skip
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} must be at least 1, not {value}")
+        # "not >" so that NaN is refused too
+        if self.deadline_s is not None and not self.deadline_s > 0:
+            raise InputError(f"deadline_s must be more than 0, not {self.deadline_s}")
+        self._check_form()
+
+    def _check_form(self) -> None:
+        given = [name for name in ("form", "choices", "schema") if getattr(self, name)]
+        if len(given) > 1:
+            raise InputError(f"{given[0]} and {given[1]} both say how the answer looks: give one")
+        if self.ignore_stop and given:
+            raise InputError(f"with ignore_stop no answer ends, so {given[0]} cannot be held")
+        if self.form is not None and self.form not in get_args(AnswerForm):
+            known = ", ".join(get_args(AnswerForm))
+            raise InputError(f"unknown form {self.form!r}", hint=f"use one of {known}")
+        if self.form == "json":
+            raise InputError("the form json needs a schema", hint="give schema in its place")
+        choices: object = self.choices
+        if isinstance(choices, str):
+            raise InputError("choices are a tuple of texts, not one text")
+        texts = [choice.strip() for choice in self.choices]
+        if texts and (len(set(texts)) < max(2, len(texts)) or not all(texts)):
+            raise InputError(f"choices must be two or more different texts, not {texts}")

@@ -26,14 +26,14 @@ class Step(Protocol):
         """
 
 
-def prefill(step: Step, prompt: F32, cancelled: Callable[[], bool]) -> F32:
-    """Run the prompt [tokens, hidden] through an empty cache and return its last logits.
+def prefill(step: Step, prompt: F32, cancelled: Callable[[], bool], *, past_tokens: int = 0) -> F32:
+    """Run the prompt [tokens, hidden] after what the cache holds and return its last logits.
 
     Raises Cancelled between two chunks.
     """
     for start in range(0, len(prompt), PREFILL_CHUNK_TOKENS):
         raise_if(cancelled)
-        logits = step(prompt[start : start + PREFILL_CHUNK_TOKENS], start)
+        logits = step(prompt[start : start + PREFILL_CHUNK_TOKENS], past_tokens + start)
     return logits
 
 

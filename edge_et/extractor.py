@@ -6,57 +6,42 @@ What the text is for, this module does not know.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_et import budget, decoding, ort, tiling
+from edge_et.caching.keys import artifact_key
+from edge_et.caching.seen import NO_CACHES, Caches, Features, Prefix, Seen, Shown, Written
 from edge_et.config import ImageLimits, RuntimeConfig, SamplingConfig
 from edge_et.embeddings import EmbeddingTable, load_vector
-from edge_et.errors import (
-    BadManifest,
-    ContextOverflow,
-    DeviceUnavailable,
-    InputError,
-    MissingArtifact,
-)
+from edge_et.errors import ContextOverflow, InputError
 from edge_et.graphs import Decoder, VisionEncoder
 from edge_et.image import LoadedImage
 from edge_et.layout import lay_out
-from edge_et.manifest import ExtractorManifest, Part, PartRole, check_files, read_manifest
+from edge_et.manifest import (
+    ExtractorManifest,
+    Part,
+    PartRole,
+    check_files,
+    read_manifest,
+)
+from edge_et.parts import device_for, pick
+from edge_et.rates import ExtractorSpeed
+from edge_et.runs import Asked, Clock, ExtractionRun, record, replay
 from edge_et.sampling import choose_token, make_rng
 from edge_et.threads import usable_threads
 from edge_et.tokenization import Detokenizer, PromptTokenizer, Stripper
-from edge_et.types import FinishReason, ImageReport
+from edge_et.types import FinishReason, Origin, Served
 
 F32 = npt.NDArray[np.float32]
-FP16_ACTIVATIONS = ("fp16", "q4f16")
+_Ended = Literal["stop", "length", "extraction_deadline"]
 _NO_LIMITS = ImageLimits()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExtractionRun:
-    """One finished extraction. The four times add up to the run's wall clock."""
-
-    text: str
-    """Without surrounding white space; the streamed pieces joined."""
-    image: ImageReport
-    prompt_tokens: int
-    generated_tokens: int
-    """Without the stop token."""
-    finish_reason: FinishReason
-    """stop, extraction_length, or context when the context was smaller than the budget."""
-    tile_s: float
-    vision_s: float
-    """Vision tower, projector and splicing."""
-    prefill_s: float
-    """Tokenization, prefill of the prompt, KV cache set-up."""
-    decode_s: float
-    """From the first logits to the end, the reader's own time between two pieces included."""
+_MEASURED_PREFILL_TOKENS, _MEASURED_DECODE_TOKENS = 64, 4
 
 
 class Extractor:
@@ -74,9 +59,11 @@ class Extractor:
         device: ort.UsedDevice,
         threads: int,
         parts: tuple[Part, ...] = (),
+        caches: Caches = NO_CACHES,
     ) -> None:
         """`parts`: the files that were chosen of the manifest's, one for each role that is used."""
         self.manifest, self.device, self.threads, self.parts = manifest, device, threads, parts
+        self.caches = caches
         self._tokenizer = tokenizer
         self._models: tuple[VisionEncoder, Decoder] | None = (vision, decoder)
         self._embed, self._image_newline = embed, image_newline
@@ -89,13 +76,13 @@ class Extractor:
         """
         manifest = read_manifest(folder, ExtractorManifest)
         check_files(folder, manifest, hashes=runtime.verify_hashes)
-        device = _device(manifest, runtime)
+        device = device_for(manifest, runtime)
         threads = runtime.threads or usable_threads()
         spec = manifest.decoder
         parts: list[Part] = []
 
         def path(role: PartRole, suffix: str, precision: str | None = None) -> Path:
-            part = _pick(manifest, role, suffix, device, precision)
+            part = pick(manifest, role, suffix, device, precision)
             parts.append(part)
             return folder / part.path
 
@@ -115,6 +102,16 @@ class Extractor:
             device=device,
             threads=threads,
             parts=tuple(parts),
+            caches=Caches.load(
+                artifact_key(
+                    manifest,
+                    tuple(parts),
+                    device=device,
+                    threads=threads,
+                    engine=f"onnxruntime {ort.runtime().__version__}",
+                ),
+                runtime,
+            ),
         )
 
     def stream(
@@ -126,61 +123,79 @@ class Extractor:
         sampling: SamplingConfig,
         limits: ImageLimits = _NO_LIMITS,
         ignore_stop: bool = False,
+        over: Callable[[int], bool] = lambda tokens: False,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Generator[str, None, ExtractionRun]:
         """Yield the extraction in pieces and return its record.
 
-        With `ignore_stop` it has all of `budget_tokens`. Without limits the manifest's own hold on
-        a CPU. Raises InputError when no grid keeps to the limits, ImageError, ContextOverflow,
-        Cancelled (within one token), InferenceFailed.
+        With `ignore_stop` it has all of `budget_tokens` and is computed anew. Without limits the
+        manifest's own hold on a CPU. `over` is asked before each token, with how many there are,
+        and ends it. Raises InputError when no grid keeps to the limits, ImageError,
+        ContextOverflow, Cancelled (within one token), InferenceFailed.
         """
-        clock = _Clock()
-        vision, decoder = self._loaded()
-        policy, note = budget.within(
-            self.manifest.image,
-            (image.rgb.height, image.rgb.width),
-            self._limits(limits),
-            self._tokenizer.marks,
-        )
-        tiles = tiling.prepare(image.rgb, policy)
-        tile_s = clock.lap()
-        layout = lay_out(self._tokenizer, user_text, tiles.grid, tiles.original_hw, policy)
-        prompt_tokens = layout.prompt_tokens
-        room_tokens, full = self._fit(prompt_tokens, budget_tokens)
-        tokenize_s = clock.lap()
-        features = self._features(vision, tiles, cancelled)
-        vision_s = clock.lap()
-        prompt = layout.assemble(self._embed(layout.text_ids), features)
-        step = decoder.start(prompt_tokens + room_tokens)
-        logits = decoding.prefill(step, prompt, cancelled)
-        prefill_s = tokenize_s + clock.lap()
-        rng = make_rng(sampling)
-        tokens = decoding.generate(
-            step,
-            logits,
-            past_tokens=prompt_tokens,
-            budget_tokens=room_tokens,
-            embed=self._embed,
-            choose=lambda scores: choose_token(scores, sampling, rng),
-            stop_ids=frozenset(() if ignore_stop else self.manifest.stop_token_ids),
-            cancelled=cancelled,
-        )
-        text, generated_tokens, ended = yield from self._detokenized(tokens)
-        return ExtractionRun(
-            text=text,
-            image=_report(image, tiles, layout.image_tokens, note),
-            prompt_tokens=prompt_tokens,
+        clock = Clock()
+        asked = self._plan(image, user_text, limits, budget_tokens, clock)
+        caches = NO_CACHES if ignore_stop else self.caches
+        seen = caches.of(image.rgb, asked.policy, asked.layout, sampling)
+        found = seen.written(asked.room_tokens)
+        clock.lap("prefill")
+        if found is not None:
+            return (yield from replay(asked, *found, clock, cancelled))
+        head = self._head(asked, seen, clock, cancelled)
+        try:
+            tokens = self._tokens(asked, head.prefix, sampling, ignore_stop, clock, cancelled)
+            pieces, generated_tokens, ended = yield from self._detokenized(tokens, over)
+        finally:
+            seen.return_prefix(head.prefix)
+        shown = head.prefix.shown
+        if ended == "stop":
+            seen.keep_written(
+                Written(pieces=pieces, generated_tokens=generated_tokens, shown=shown)
+            )
+        seen.save()
+        clock.lap("decode")
+        return record(
+            asked, shown, head.served, clock,
+            text="".join(pieces),
             generated_tokens=generated_tokens,
-            finish_reason="stop" if ended == "stop" else full,
-            tile_s=tile_s,
-            vision_s=vision_s,
-            prefill_s=prefill_s,
-            decode_s=clock.lap(),
+            finish_reason=asked.full if ended == "length" else ended,
+        )  # fmt: skip
+
+    def image_costs(self, image: LoadedImage, limits: ImageLimits) -> tuple[budget.ImageCost, ...]:
+        """Return what `stream` may make of the image within `limits`, the fullest first."""
+        hw = (image.rgb.height, image.rgb.width)
+        policy, marks = self.manifest.image, self._tokenizer.marks
+        return budget.costs(policy, hw, self._limits(limits), marks)
+
+    def measure(self, cancelled: Callable[[], bool] = lambda: False) -> ExtractorSpeed:
+        """Time one tile, 64 tokens of prefill and 4 of decode, on made-up input.
+
+        Raises Cancelled between these, InferenceFailed.
+        """
+        vision, decoder = self._loaded()
+        side = self.manifest.image.tile_size_px
+        clock = Clock()
+        vision(np.zeros((3, side, side), dtype=np.float32))
+        clock.lap("vision")
+        made_up = self._embed([0] * _MEASURED_PREFILL_TOKENS)
+        step = decoder.start(_MEASURED_PREFILL_TOKENS + _MEASURED_DECODE_TOKENS)
+        decoding.prefill(step, made_up, cancelled)
+        clock.lap("prefill")
+        for place in range(_MEASURED_DECODE_TOKENS):
+            decoding.raise_if(cancelled)
+            step(made_up[:1], _MEASURED_PREFILL_TOKENS + place)
+        clock.lap("decode")
+        spent_s = clock.spent_s
+        return ExtractorSpeed(
+            tile_s=spent_s["vision"],
+            prefill_token_s=spent_s["prefill"] / _MEASURED_PREFILL_TOKENS,
+            decode_token_s=spent_s["decode"] / _MEASURED_DECODE_TOKENS,
         )
 
     def close(self) -> None:
-        """Free the sessions; a later `stream` is refused."""
+        """Free the sessions and what was kept; a later `stream` is refused."""
         self._models = None
+        self.caches.clear()
 
     def _loaded(self) -> tuple[VisionEncoder, Decoder]:
         if self._models is None:
@@ -191,6 +206,101 @@ class Extractor:
         if self.device == "cpu" and asked == _NO_LIMITS:
             return ImageLimits(max_tiles=self.manifest.image.default_max_tiles)
         return asked
+
+    def _plan(
+        self,
+        image: LoadedImage,
+        user_text: str,
+        limits: ImageLimits,
+        budget_tokens: int,
+        clock: Clock,
+    ) -> Asked:
+        """Lay the prompt out. All that is refused is refused here, before any work."""
+        self._loaded()
+        hw = (image.rgb.height, image.rgb.width)
+        policy, note = budget.within(
+            self.manifest.image, hw, self._limits(limits), self._tokenizer.marks
+        )
+        grid = tiling.grid_of(hw, policy)
+        clock.lap("tile")
+        layout = lay_out(self._tokenizer, user_text, grid, hw, policy)
+        room_tokens, full = self._fit(layout.prompt_tokens, budget_tokens)
+        clock.lap("prefill")
+        return Asked(
+            image=image, policy=policy, note=note, layout=layout, room_tokens=room_tokens, full=full
+        )
+
+    def _head(self, asked: Asked, seen: Seen, clock: Clock, cancelled: Callable[[], bool]) -> _Head:
+        """Return a KV cache that holds the prompt up to the image's end.
+
+        Always prefilled by itself, so that what follows is computed in the same pieces, and to the
+        same bits, whether this part was kept or not.
+        """
+        _, decoder = self._loaded()
+        layout, capacity_tokens = asked.layout, asked.layout.prompt_tokens + asked.room_tokens
+        kept = seen.take_prefix(decoder, layout.prompt_tokens, capacity_tokens)
+        clock.lap("prefill")
+        if kept is not None:
+            prefix, place = kept
+            return _Head(prefix, Served(image_prefill=place, image_features=None))
+        features, origin = self._seen_features(asked, seen, clock, cancelled)
+        prompt = layout.assemble(self._embed(layout.text_ids), features.rows)
+        step = seen.start(decoder, layout.prompt_tokens, capacity_tokens)
+        decoding.prefill(step, prompt[: layout.head_tokens], cancelled)
+        prefix = Prefix(step=step, tokens=layout.head_tokens, shown=features.shown)
+        seen.keep_prefix(prefix)
+        clock.lap("prefill")
+        return _Head(prefix, Served(image_features=origin))
+
+    def _seen_features(
+        self, asked: Asked, seen: Seen, clock: Clock, cancelled: Callable[[], bool]
+    ) -> tuple[Features, Origin]:
+        vision, _ = self._loaded()
+        kept = seen.features()
+        clock.lap("vision")
+        if kept is not None:
+            return kept
+        tiles = tiling.prepare(asked.image.rgb, asked.policy)
+        clock.lap("tile")
+        features = Features(
+            rows=self._features(vision, tiles, cancelled),
+            shown=Shown(
+                used_height_px=tiles.used_height_px,
+                used_width_px=tiles.used_width_px,
+                tiles=len(tiles.pixel_values),
+            ),
+        )
+        seen.keep_features(features)
+        clock.lap("vision")
+        return features, "computed"
+
+    def _tokens(
+        self,
+        asked: Asked,
+        prefix: Prefix,
+        sampling: SamplingConfig,
+        ignore_stop: bool,
+        clock: Clock,
+        cancelled: Callable[[], bool],
+    ) -> Generator[int, None, Literal["stop", "length"]]:
+        """Yield the extraction's tokens after the image; return why they ended."""
+        logits = decoding.prefill(
+            prefix.step, self._embed(asked.layout.after), cancelled, past_tokens=prefix.tokens
+        )
+        clock.lap("prefill")
+        rng = make_rng(sampling)
+        return (
+            yield from decoding.generate(
+                prefix.step,
+                logits,
+                past_tokens=asked.layout.prompt_tokens,
+                budget_tokens=asked.room_tokens,
+                embed=self._embed,
+                choose=lambda scores: choose_token(scores, sampling, rng),
+                stop_ids=frozenset(() if ignore_stop else self.manifest.stop_token_ids),
+                cancelled=cancelled,
+            )
+        )
 
     def _fit(self, prompt_tokens: int, budget_tokens: int) -> tuple[int, FinishReason]:
         """Return how many tokens may be generated and the reason to report when they run out."""
@@ -222,17 +332,23 @@ class Extractor:
         )
 
     def _detokenized(
-        self, tokens: Generator[int, None, str]
-    ) -> Generator[str, None, tuple[str, int, str]]:
-        """Yield the text of `tokens` in pieces; return it whole, their count and their ending."""
+        self,
+        tokens: Generator[int, None, Literal["stop", "length"]],
+        over: Callable[[int], bool],
+    ) -> Generator[str, None, tuple[tuple[str, ...], int, _Ended]]:
+        """Yield the text of `tokens` in pieces; return those, the tokens' count and ending."""
         detokenizer, stripper = Detokenizer(self._tokenizer.decode), Stripper()
         pieces: list[str] = []
         count = 0
         while True:
+            if over(count):
+                tokens.close()
+                ended: _Ended = "extraction_deadline"
+                break
             try:
                 token = next(tokens)
             except StopIteration as end:
-                ended: str = end.value
+                ended = end.value
                 break
             count += 1
             if piece := stripper.push(detokenizer.push(token)):
@@ -241,79 +357,13 @@ class Extractor:
         if piece := stripper.push(detokenizer.finish()):
             pieces.append(piece)
             yield piece
-        return "".join(pieces), count, ended
+        return tuple(pieces), count, ended
 
 
-class _Clock:
-    """Laps without gaps: each starts where the last one ended, so they add up to the whole."""
-
-    def __init__(self) -> None:
-        self._last = time.perf_counter()
-
-    def lap(self) -> float:
-        last, self._last = self._last, time.perf_counter()
-        return self._last - last
+@dataclass(frozen=True, slots=True)
+class _Head:
+    prefix: Prefix
+    served: Served
 
 
-def _report(
-    image: LoadedImage, tiles: tiling.Tiles, image_tokens: int, note: str | None
-) -> ImageReport:
-    return ImageReport(
-        original_height_px=image.original_height_px,
-        original_width_px=image.original_width_px,
-        used_height_px=tiles.used_height_px,
-        used_width_px=tiles.used_width_px,
-        tiles=len(tiles.pixel_values),
-        image_tokens=image_tokens,
-        notes=image.notes if note is None else (*image.notes, note),
-    )
-
-
-def _device(manifest: ExtractorManifest, runtime: RuntimeConfig) -> ort.UsedDevice:
-    """Return the device for this artifact.
-
-    CUDA has no fp32 kernel for the decoder's attention: onnxruntime would run those nodes on the
-    CPU and copy the cache at each token. So CUDA needs a decoder with fp16 activations, and without
-    one `auto` means the CPU.
-    """
-    listed = manifest.precisions("decoder")
-    if runtime.decoder_precision is not None:
-        listed = tuple(p for p in listed if p == runtime.decoder_precision)
-    fits_cuda = any(p in FP16_ACTIVATIONS for p in listed)
-    if runtime.device == "auto" and not fits_cuda:
-        return "cpu"
-    device = ort.resolve_device(runtime.device)
-    if device == "cuda" and not fits_cuda:
-        raise DeviceUnavailable(
-            "this extractor has no decoder with fp16 activations, and CUDA runs no other",
-            hint="run it on the CPU: --device cpu; or export it with --preset cuda",
-        )
-    return device
-
-
-def _pick(
-    manifest: ExtractorManifest,
-    role: PartRole,
-    suffix: str,
-    device: ort.UsedDevice,
-    precision: str | None = None,
-) -> Part:
-    """Return the part of `role` to run: the one asked for, else the first that suits the device.
-
-    fp16 activations are what CUDA is fast in and a CPU is slow in. Raises MissingArtifact when
-    the precision asked for is not there.
-    """
-    parts = [p for p in manifest.parts if p.role == role and p.path.endswith(suffix)]
-    if not parts:
-        raise BadManifest(f"the manifest lists no {role} ({suffix})")
-    if precision is not None:
-        asked = [p for p in parts if p.precision == precision]
-        if not asked:
-            have = ", ".join(p.precision for p in parts)
-            raise MissingArtifact(
-                f"this extractor has no {role} in {precision}; it has {have}",
-                hint="export it with that precision too, or ask for one that is there",
-            )
-        return asked[0]
-    fitting = [p for p in parts if (p.precision in FP16_ACTIVATIONS) == (device == "cuda")]
-    return (fitting or parts)[0]
+__all__ = ["ExtractionRun", "Extractor"]

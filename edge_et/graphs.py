@@ -5,12 +5,14 @@ The decoder's names are those of Hugging Face's exports; onnxruntime-genai's bui
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
 from edge_et.errors import LoadFailed
 from edge_et.manifest import DecoderSpec, ImagePolicy
-from edge_et.ort import Session
+from edge_et.ort import Array, Session
 
 F32 = npt.NDArray[np.float32]
 
@@ -55,8 +57,15 @@ class Decoder:
                 hint="export the extractor again with this version",
             )
 
+    @property
+    def bytes_per_token(self) -> int:
+        """What a token takes in the KV cache."""
+        spec, names = self._spec, cache_names(self._spec.layers)
+        row = spec.kv_heads * spec.head_dim
+        return sum(row * self._session.input_dtypes[past].itemsize for past, _ in names)
+
     def start(self, capacity_tokens: int) -> DecoderStep:
-        return DecoderStep(self._session, self._spec, capacity_tokens)
+        return DecoderStep(self._session, self._spec, capacity_tokens, self.bytes_per_token)
 
 
 class DecoderStep:
@@ -66,28 +75,54 @@ class DecoderStep:
     length are never read, so running again from an earlier `past_tokens` rewinds the cache.
     """
 
-    def __init__(self, session: Session, spec: DecoderSpec, capacity_tokens: int) -> None:
+    def __init__(
+        self, session: Session, spec: DecoderSpec, capacity_tokens: int, bytes_per_token: int
+    ) -> None:
         self._binding = session.bind()
-        self._capacity_tokens = capacity_tokens
+        self.capacity_tokens = capacity_tokens
+        self._bytes_per_token, self._device = bytes_per_token, session.device
+        self._touched_tokens = 0
         self._dtype = session.input_dtypes[_EMBEDDINGS]
         self._mask = np.ones((1, capacity_tokens), dtype=np.int64)
         self._logits = np.empty((1, 1, spec.vocab_size), session.output_dtypes[_LOGITS])
         self._binding.bind_output(_LOGITS, self._logits)
         shape = (1, spec.kv_heads, capacity_tokens, spec.head_dim)
-        for past, present in cache_names(spec.layers):
+        self._names = cache_names(spec.layers)
+        for past, present in self._names:
             self._binding.share(past, present, shape)
 
     def __call__(self, embeddings: F32, past_tokens: int) -> F32:
         """See `decoding.Step`. Writing past the cache would corrupt memory, so it is refused."""
         total = past_tokens + len(embeddings)
-        if total > self._capacity_tokens:
-            raise ValueError(f"{total} tokens exceed the cache of {self._capacity_tokens}")
+        if total > self.capacity_tokens:
+            raise ValueError(f"{total} tokens exceed the cache of {self.capacity_tokens}")
+        self._touched_tokens = max(self._touched_tokens, total)
         rows = np.ascontiguousarray(embeddings[None], dtype=self._dtype)
         self._binding.bind_input(_EMBEDDINGS, rows)
         self._binding.bind_input(_MASK, self._mask[:, :total])
         self._binding.run()
         logits: F32 = self._logits[0, 0].astype(np.float32, copy=False)
         return logits
+
+    @property
+    def held_bytes(self) -> int:
+        """What the KV cache takes. On a CPU only the rows that were ever written are resident."""
+        tokens = self._touched_tokens if self._device == "cpu" else self.capacity_tokens
+        return tokens * self._bytes_per_token
+
+    def read_rows(self, tokens: int) -> list[Array] | None:
+        """Return the first rows of each buffer, [1, kv_heads, tokens, head_dim], as views; None
+        where they do not lie in main memory."""
+        buffers = [self._binding.shared(past) for past, _ in self._names]
+        return [buffer[:, :, :tokens] for buffer in buffers if buffer is not None] or None
+
+    def write_rows(self, rows: Sequence[Array]) -> None:
+        """Take over what `read_rows` gave, of this step or another."""
+        for (past, _), given in zip(self._names, rows, strict=True):
+            buffer = self._binding.shared(past)
+            assert buffer is not None
+            buffer[:, :, : given.shape[2]] = given
+            self._touched_tokens = max(self._touched_tokens, given.shape[2])
 
 
 def cache_names(layers: int) -> list[tuple[str, str]]:

@@ -44,8 +44,13 @@ class Layout:
         return self.feature_rows + sum(len(mark) for mark in self.marks)
 
     @property
+    def head_tokens(self) -> int:
+        """Up to the end of the image: what is the same whatever is asked about it."""
+        return len(self.before) + self.image_tokens
+
+    @property
     def prompt_tokens(self) -> int:
-        return len(self.before) + self.image_tokens + len(self.after)
+        return self.head_tokens + len(self.after)
 
     def is_feature(self) -> npt.NDArray[np.bool_]:
         """Return for each position whether a row of features stands there."""

@@ -7,7 +7,7 @@ no prompts and no chat.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from edge_et.errors import (
     InferenceFailed,
     LoadFailed,
 )
+from edge_et.llama_grammar import Grammar
 from edge_et.llama_library import (
     UsedDevice,
     complaints,
@@ -27,6 +28,8 @@ from edge_et.llama_library import (
     has_amx,
     runtime,
 )
+from edge_et.reflexive import NO_IDS, IntArray
+from edge_et.token_model import Nudge
 
 _BATCH_TOKENS = 512
 _CONTEXT_STEP_TOKENS = 256
@@ -60,6 +63,10 @@ class Model:
     @property
     def handle(self) -> Any:
         return self._model
+
+    @property
+    def vocab(self) -> Any:
+        return self._vocab
 
     def close(self) -> None:
         if self._model:
@@ -141,8 +148,9 @@ class Context:
                 hint="smaller budgets need less memory: --think-budget",
             )
         self.context_tokens: int = api.llama_n_ctx(self._context)
-        self._vocab_size = model.vocab_size
+        self._vocab_size, self._vocab = model.vocab_size, model.vocab
         self._sampler: Any = None
+        self._grammar: Grammar | None = None
         self._past = 0
 
     @property
@@ -150,6 +158,7 @@ class Context:
         return self.context_tokens - self._past
 
     def close(self) -> None:
+        self.constrain(None)
         if self._sampler:
             self._api.llama_sampler_free(self._sampler)
             self._sampler = None
@@ -166,6 +175,7 @@ class Context:
         """
         self._api.llama_memory_clear(self._api.llama_get_memory(self._context), True)
         self._past = 0
+        self.constrain(None)
         if self._sampler:
             self._api.llama_sampler_free(self._sampler)
         self._sampler = _sampler_chain(self._api, sampling)
@@ -208,11 +218,34 @@ class Context:
                 )
             self._past += len(part)
 
-    def sample(self, banned: Collection[int] = ()) -> int:
+    def sample(self, banned: IntArray = NO_IDS, nudge: Nudge | None = None) -> int:
         """Return the next token, none of `banned`; it is not read until it is fed."""
-        if banned:
-            self._logits()[list(banned)] = -np.inf
-        return int(self._api.llama_sampler_sample(self._sampler, self._context, -1))
+        if nudge is not None:
+            self._logits()[nudge.token] += nudge.logits
+        if len(banned):
+            self._logits()[banned] = -np.inf
+        token = int(self._api.llama_sampler_sample(self._sampler, self._context, -1))
+        return token if self._grammar is None else self._within(self._grammar, token)
+
+    def constrain(self, grammar: str | None) -> None:
+        """Hold the tokens sampled from here on to a grammar in GBNF; None sets them free."""
+        if self._grammar is not None:
+            self._grammar.close()
+        self._grammar = None if grammar is None else Grammar(self._vocab, grammar)
+
+    def _within(self, grammar: Grammar, token: int) -> int:
+        """Return `token` if the grammar allows it, else one drawn from those that it allows.
+
+        Trying one token is cheap, trying the whole vocabulary is not, and mostly one is enough.
+        """
+        if not grammar.allows(token):
+            logits = self._logits()
+            grammar.mask(logits)
+            if not np.isfinite(logits).any():
+                raise InferenceFailed("the grammar allows none of the model's tokens")
+            token = int(self._api.llama_sampler_sample(self._sampler, self._context, -1))
+        grammar.accept(token)
+        return token
 
     def logits(self) -> npt.NDArray[np.float32]:
         """Return a copy of the logits after the last token read [vocabulary]."""

@@ -43,7 +43,12 @@ def load(
             eyes.close()
         raise
     names = [_name("extractor", extractor, pair), _name("reasoner", reasoner, pair)]
-    return Chain(eyes, thinker, pair="+".join(dict.fromkeys(names)))
+    return Chain(
+        eyes,
+        thinker,
+        pair="+".join(dict.fromkeys(names)),
+        suppress_reflexive=not reasoner and registry().pair(pair).suppress_reflexive,
+    )
 
 
 def locate(half: Half, choice: Choice, pair: str) -> Path:

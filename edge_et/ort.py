@@ -9,7 +9,7 @@ import contextlib
 import functools
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -145,9 +145,13 @@ class Session:
 
     def run(self, feeds: Mapping[str, Array], output: str) -> Array:
         """Run once and return the output of that name."""
+        return self.run_all(feeds, [output])[0]
+
+    def run_all(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
+        """Run once and return the outputs of these names."""
         with _inference(self.path):
-            result: Array = self._session.run([output], dict(feeds))[0]
-        return result
+            results: list[Array] = self._session.run(list(outputs), dict(feeds))
+        return results
 
     def bind(self) -> Binding:
         return Binding(self)
@@ -161,6 +165,7 @@ class Binding:
         self._session = session._session
         self._binding = self._session.io_binding()
         self._kept: dict[str, object] = {}
+        self._shared: dict[str, Array] = {}
 
     def share(self, input_name: str, output_name: str, shape: tuple[int, ...]) -> None:
         """Bind an input and an output to one zeroed buffer on the device of the session.
@@ -172,12 +177,17 @@ class Binding:
         with _inference(self._owner.path):
             if device == "cpu":
                 # calloc: pages stay unmapped until the cache grows into them.
-                value = ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, dtype))
+                self._shared[input_name] = np.zeros(shape, dtype)
+                value = ort.OrtValue.ortvalue_from_numpy(self._shared[input_name])
             else:
                 value = ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, dtype), device, 0)
             self._binding.bind_ortvalue_input(input_name, value)
             self._binding.bind_ortvalue_output(output_name, value)
         self._kept[input_name] = value
+
+    def shared(self, input_name: str) -> Array | None:
+        """Return the buffer of `share` itself; None where it does not lie in main memory."""
+        return self._shared.get(input_name)
 
     def bind_input(self, name: str, array: Array) -> None:
         """Bind a contiguous array; on the CPU without a copy, so it must not change until run."""

@@ -9,18 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_et import llama, llama_library
-from edge_et.chat import CLOSE, CLOSING, OPEN, ChatTemplate, encode
+from edge_et.chat import CLOSE, CLOSING, LAST_LINE, OPEN, ChatTemplate, encode
+from edge_et.clock import Clock, NoClock
 from edge_et.config import RuntimeConfig, SamplingConfig
-from edge_et.errors import InputError, LoadFailed
+from edge_et.errors import Cancelled, InputError, LoadFailed
 from edge_et.gguf_header import read_header, require_chat
 from edge_et.manifest import FILE_NAME, ReasonerManifest, check_files, read_manifest
-from edge_et.thinking import Reasoned, plan_budgets, reason
+from edge_et.rates import ReasonerSpeed
+from edge_et.reflexive import ReflexiveIds, find_reflexive
+from edge_et.thinking import INSIST_TOKENS, Demand, Reasoned, plan_budgets, reason
 from edge_et.threads import usable_threads
 from edge_et.types import Chunk, FinishReason
 
 # What Qwen3's makers advise for thinking; greedy decoding makes such models loop.
 _THINKING_SAMPLING = SamplingConfig(temperature=0.6, top_p=0.95, top_k=20)
 _ONE_THREAD_BYTES = 32 * 1024 * 1024
+_NO_CLOCK = NoClock()
+_MEASURED_TEXT = "There is a red star left of a blue ring. What colour is the star?"
+_MEASURED_DECODE_TOKENS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +36,8 @@ class ReasonerRun:
     thinking: str
     answer: str
     """As written, marker included. Never blank."""
+    held: str | None
+    """Of the answer, what was written under the grammar of a demand; None: nothing was."""
     prompt_tokens: int
     think_tokens: int
     answer_tokens: int
@@ -88,8 +96,8 @@ class Reasoner:
         return self.manifest.source.name if self.manifest else self._loaded().path.stem
 
     @property
-    def can_think(self) -> bool:
-        """Whether the model has marks to think between; others answer directly."""
+    def has_think_marks(self) -> bool:
+        """Whether the model has marks to think between; others think up to the "Answer:" line."""
         return self._words.think_marks is not None
 
     @property
@@ -103,7 +111,7 @@ class Reasoner:
             carried = self.manifest.sampling
         else:
             carried = _carried_sampling(self._loaded())
-            if not carried and self.can_think:
+            if not carried and self.has_think_marks:
                 return _THINKING_SAMPLING
         return SamplingConfig(
             temperature=carried.get("temperature", 1.0 if carried else 0.0),
@@ -119,22 +127,26 @@ class Reasoner:
         think_budget_tokens: int,
         answer_budget_tokens: int,
         sampling: SamplingConfig | None = None,
+        suppress_reflexive: bool = False,
+        demand: Demand | None = None,
         ignore_stop: bool = False,
+        clock: Clock = _NO_CLOCK,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Generator[Chunk, None, ReasonerRun]:
         """Yield thinking and answer in pieces and return the record.
 
-        Raises ContextOverflow, Cancelled (within one token), InferenceFailed.
+        With `think`, a model without marks must be asked to reason by `user_text`. Raises
+        ContextOverflow, Cancelled (within one token), InferenceFailed.
         """
         started_s = time.perf_counter()
-        think = think and self.can_think
         prompt = self.prompt_ids(user_text, think=think)
         budgets = plan_budgets(
             prompt=len(prompt),
             limit=self.context_tokens,
             think=think_budget_tokens if think else 0,
             answer=answer_budget_tokens,
-            closing=len(self._words.closing),
+            closing=max(len(self._words.closing), len(self._words.landing))
+            + (INSIST_TOKENS if demand else 0),
         )
         prefill_started_s = time.perf_counter()
         context = self._context_of(budgets.context_tokens)
@@ -145,12 +157,16 @@ class Reasoner:
             self._words,
             budgets,
             thinking=think,
+            suppress_reflexive=suppress_reflexive,
+            demand=demand,
             ignore_stop=ignore_stop,
+            clock=clock,
             cancelled=cancelled,
         )
         return ReasonerRun(
             thinking=done.thinking,
             answer=done.answer,
+            held=done.held,
             prompt_tokens=len(prompt),
             think_tokens=done.think_tokens,
             answer_tokens=done.answer_tokens,
@@ -161,10 +177,31 @@ class Reasoner:
             answer_s=done.answer_s,
         )
 
+    def measure(
+        self, room_tokens: int, cancelled: Callable[[], bool] = lambda: False
+    ) -> ReasonerSpeed:
+        """Time a short prompt and 4 tokens of decode, in a context for `room_tokens`.
+
+        Raises Cancelled (within one token), InferenceFailed.
+        """
+        prompt = self.prompt_ids(_MEASURED_TEXT, think=False)
+        context = self._context_of(min(room_tokens, self.context_tokens))
+        started_s = time.perf_counter()
+        context.start(prompt, SamplingConfig(), cancelled)
+        prefilled_s = time.perf_counter()
+        for _ in range(_MEASURED_DECODE_TOKENS):
+            if cancelled():
+                raise Cancelled("the reasoner was stopped by its caller")
+            context.feed(prompt[-1:])
+        return ReasonerSpeed(
+            prefill_token_s=(prefilled_s - started_s) / len(prompt),
+            decode_token_s=(time.perf_counter() - prefilled_s) / _MEASURED_DECODE_TOKENS,
+        )
+
     def prompt_ids(self, user_text: str, *, think: bool) -> tuple[int, ...]:
         """Return the whole prompt; no special token comes from `user_text`."""
         model = self._loaded()
-        frame = self._template.frame(think=think if self.can_think else None)
+        frame = self._template.frame(think=think if self.has_think_marks else None)
         return encode(frame, user_text, tokenize=model.tokenize, marker=model.marker)
 
     def close(self) -> None:
@@ -200,19 +237,29 @@ class _Words:
         self._model = model
         marks = model.tokenize(OPEN, True) + model.tokenize(CLOSE, True)
         self.think_marks = (marks[0], marks[1]) if len(marks) == 2 else None
-        self.closing = model.tokenize(CLOSING, True) if self.think_marks else ()
+        closing = CLOSING if self.think_marks else "\nAnswer:"
+        self.closing = model.tokenize(closing, True)
+        self.landing = model.tokenize(LAST_LINE + closing, True)
         self.answer_opening = model.tokenize("Answer:", False)
+        self.line_break = model.tokenize("\n", False)[-1]
 
     @functools.cached_property
     def stop_ids(self) -> frozenset[int]:
         """Every token that ends a text; found by asking each, so only when it is needed."""
         return frozenset(t for t in range(self._model.vocab_size) if self._model.is_stop(t))
 
+    @functools.cached_property
+    def reflexive(self) -> ReflexiveIds:
+        return find_reflexive(self._model.vocab_size, self._model.piece)
+
     def is_stop(self, token: int) -> bool:
         return self._model.is_stop(token)
 
     def piece(self, token: int) -> bytes:
         return self._model.piece(token)
+
+    def tokens(self, text: str) -> tuple[int, ...]:
+        return self._model.tokenize(text, False)
 
 
 def _threads_for(file: Path) -> int:

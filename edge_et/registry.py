@@ -47,6 +47,8 @@ class PairRecord:
     extractor: ModelRecord
     reasoner: ModelRecord
     summary: str
+    suppress_reflexive: bool = False
+    """Whether its makers think without reflexive words (`edge_et.reflexive`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,12 +138,17 @@ def parse_registry(text: str, where: str = "models.toml") -> Registry:
     pairs = {}
     for name, row in tables["pairs"].items():
         place = f"{where}: pairs.{name}"
-        fields = _fields(row, ("extractor", "reasoner", "summary"), place)
+        names = ("extractor", "reasoner", "summary")
+        fields = _fields(row, names, place, optional=("suppress_reflexive",))
+        suppresses = fields.get("suppress_reflexive", False)
+        if not isinstance(suppresses, bool):
+            raise ArtifactError(f"{place}: suppress_reflexive is neither true nor false")
         pairs[name] = PairRecord(
             name=name,
             extractor=_named(extractors, fields["extractor"], place),
             reasoner=_named(reasoners, fields["reasoner"], place),
             summary=fields["summary"],
+            suppress_reflexive=suppresses,
         )
     return Registry(extractors=extractors, reasoners=reasoners, pairs=pairs)
 

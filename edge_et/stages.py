@@ -7,18 +7,25 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from edge_et.answers import answer_form, parse_answer
+from edge_et.answer_spec import AnswerSpec
+from edge_et.clock import Clock, NoClock
 from edge_et.config import GenerationConfig, ImageLimits, SamplingConfig
+from edge_et.deadline import Pace
 from edge_et.evidence import find_evidence
 from edge_et.prompts import reasoning_prompt
+from edge_et.rates import ExtractorSpeed, Rates, ReasonerSpeed
+from edge_et.thinking import Demand
 from edge_et.types import Answer, Chunk, ChunkKind, Extraction, FinishReason, Timings
 
 if TYPE_CHECKING:
-    from edge_et.extractor import ExtractionRun
+    from edge_et.budget import ImageCost
     from edge_et.image import LoadedImage
     from edge_et.reasoner import ReasonerRun
+    from edge_et.runs import ExtractionRun
 
 Cancel = Callable[[], bool]
+_PROMPT_TOKENS = 512
+"""Room for the reasoner's prompt, so that measuring makes the context that the call needs."""
 _T = TypeVar("_T")
 
 
@@ -34,17 +41,19 @@ class ExtractorLike(Protocol):
         sampling: SamplingConfig,
         limits: ImageLimits,
         ignore_stop: bool,
+        over: Callable[[int], bool],
         cancelled: Cancel,
     ) -> Generator[str, None, ExtractionRun]: ...
+
+    def image_costs(self, image: LoadedImage, limits: ImageLimits) -> tuple[ImageCost, ...]: ...
+
+    def measure(self, cancelled: Cancel) -> ExtractorSpeed: ...
 
     def close(self) -> None: ...
 
 
 class ReasonerLike(Protocol):
     """What the chain needs of a reasoner."""
-
-    @property
-    def can_think(self) -> bool: ...
 
     def stream(
         self,
@@ -54,9 +63,14 @@ class ReasonerLike(Protocol):
         think_budget_tokens: int,
         answer_budget_tokens: int,
         sampling: SamplingConfig | None,
+        suppress_reflexive: bool,
+        demand: Demand | None,
         ignore_stop: bool,
+        clock: Clock,
         cancelled: Cancel,
     ) -> Generator[Chunk, None, ReasonerRun]: ...
+
+    def measure(self, room_tokens: int, cancelled: Cancel) -> ReasonerSpeed: ...
 
     def close(self) -> None: ...
 
@@ -67,8 +81,31 @@ class Call:
 
     config: GenerationConfig
     cancelled: Cancel
-    _started_s: float = field(default_factory=time.perf_counter)
+    rates: Rates
+    suppress_reflexive: bool = False
+    """What holds unless `config` says otherwise."""
+    answers: bool = True
+    """Whether the call ends in an answer, and not in an extraction."""
+    pace: Pace | None = field(default=None, init=False)
+    """Where there is a deadline."""
+    _started_s: float = field(default_factory=lambda: time.perf_counter())
     _timings: Timings = field(default_factory=Timings)
+
+    def __post_init__(self) -> None:
+        if (deadline_s := self.config.deadline_s) is not None:
+            self.pace = Pace(
+                rates=self.rates,
+                due_s=self._started_s + deadline_s,
+                deadline_s=deadline_s,
+                thinks=self.answers and self.config.thinks,
+                answers=self.answers,
+                answer_budget_tokens=self.config.answer_tokens,
+            )
+
+    @property
+    def suppresses(self) -> bool:
+        asked = self.config.suppress_reflexive
+        return self.suppress_reflexive if asked is None else asked
 
     def queued(self) -> None:
         """Note that the waiting is over."""
@@ -91,6 +128,19 @@ class Call:
         return replace(self._timings, total_s=time.perf_counter() - self._started_s)
 
 
+def measure(extractor: ExtractorLike | None, reasoner: ReasonerLike | None, call: Call) -> None:
+    """Learn how fast the halves are, where a deadline needs it and no call has told."""
+    if call.pace is None:
+        return
+    started_s = time.perf_counter()
+    if extractor is not None and not call.rates.knows("extract_decode"):
+        call.rates.extractor_measured(extractor.measure(call.cancelled))
+    if reasoner is not None and not call.rates.knows("reason_decode"):
+        room_tokens = _PROMPT_TOKENS + call.config.think_tokens + call.config.answer_tokens
+        call.rates.reasoner_measured(reasoner.measure(room_tokens, call.cancelled))
+    call.spent(measure_s=time.perf_counter() - started_s)
+
+
 def extract(
     extractor: ExtractorLike,
     load: Callable[[], LoadedImage],
@@ -102,16 +152,22 @@ def extract(
     started_s = time.perf_counter()
     image = load()
     call.spent(image_s=time.perf_counter() - started_s)
+    limits = call.config.image_limits
+    pace = call.pace
+    if pace is not None and (costs := extractor.image_costs(image, limits)):
+        limits = pace.image_limits(costs, limits)
     pieces = extractor.stream(
         image,
         user_text,
         budget_tokens=call.config.extraction_budget_tokens,
         sampling=call.config.extraction_sampling,
-        limits=call.config.image_limits,
+        limits=limits,
         ignore_stop=call.config.ignore_stop,
+        over=_never_over if pace is None else pace.extraction_over,
         cancelled=call.cancelled,
     )
     run = yield from _noted(_as_chunks(pieces), call)
+    call.rates.extracted(run)
     call.spent(
         image_s=run.tile_s,
         vision_s=run.vision_s,
@@ -126,34 +182,39 @@ def extract(
         generated_tokens=run.generated_tokens,
         finish_reason=run.finish_reason,
         timings=call.timings(),
+        served=run.served,
     )
 
 
 def think(
-    reasoner: ReasonerLike, notes: Extraction, question: str, pair: str, call: Call
+    reasoner: ReasonerLike, notes: Extraction, spec: AnswerSpec, pair: str, call: Call
 ) -> Generator[Chunk, None, Answer]:
     """Stage 2: thinking over the extraction, and the answer."""
     config = call.config
-    thinks = config.think and reasoner.can_think
     chunks = reasoner.stream(
-        reasoning_prompt(notes.text, question, think=thinks, form=answer_form(question).value),
-        think=thinks,
-        think_budget_tokens=config.think_budget_tokens,
-        answer_budget_tokens=config.answer_budget_tokens,
+        reasoning_prompt(notes.text, spec.question, think=config.thinks, form=spec.wording),
+        think=config.thinks,
+        think_budget_tokens=config.think_tokens,
+        answer_budget_tokens=config.answer_tokens,
         sampling=config.reasoner_sampling,
+        suppress_reflexive=call.suppresses,
+        demand=_demand(spec),
         ignore_stop=config.ignore_stop,
+        clock=NoClock() if call.pace is None else call.pace,
         cancelled=call.cancelled,
     )
     run = yield from _noted(chunks, call)
+    call.rates.reasoned(run)
+    call.rates.answered(run, notes)
     call.spent(
         handoff_s=run.handoff_s,
         reason_prefill_s=run.prefill_s,
         think_decode_s=run.think_s,
         answer_decode_s=run.answer_s,
     )
-    text = parse_answer(run.answer, question)
+    reading = spec.read(run.answer, run.held)
     return Answer(
-        text=text,
+        text=reading.text,
         thinking=run.thinking,
         extraction=notes,
         prompt_tokens=run.prompt_tokens,
@@ -162,8 +223,19 @@ def think(
         finish_reason=_finish_reason(notes, run.finish_reason),
         timings=call.timings(),
         pair=pair,
-        evidence=find_evidence(notes.text, question, thinking=run.thinking, answer=text),
+        form=spec.form,
+        found=reading.found,
+        data=spec.data(run.held),
+        evidence=find_evidence(
+            notes.text, spec.question, thinking=run.thinking, answer=reading.text
+        ),
     )
+
+
+def _demand(spec: AnswerSpec) -> Demand | None:
+    if spec.shape is None:
+        return None
+    return Demand(shape=spec.shape, at_once=spec.form == "json", accepts=spec.accepts)
 
 
 def _as_chunks(pieces: Generator[str, None, _T]) -> Generator[Chunk, None, _T]:
@@ -192,8 +264,13 @@ def _noted(chunks: Generator[Chunk, None, _T], call: Call) -> Generator[Chunk, N
         chunks.close()
 
 
+def _never_over(tokens: int) -> bool:
+    return False
+
+
 def _finish_reason(notes: Extraction, reasoner: FinishReason) -> FinishReason:
     """Return the limit that harmed the answer most: its own, the extraction's, the thinking's."""
-    if reasoner in ("length", "context"):
+    if reasoner in ("length", "context", "deadline") or notes.finish_reason == "stop":
         return reasoner
-    return reasoner if notes.finish_reason == "stop" else "extraction_length"
+    by_time = notes.finish_reason == "extraction_deadline"
+    return "extraction_deadline" if by_time else "extraction_length"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 ChunkKind = Literal["extraction", "thinking", "answer"]
 AnswerPart = Literal["thinking", "answer"]
@@ -11,9 +11,30 @@ ContradictionKind = Literal["answer", "colour", "size", "shape", "pattern", "pla
 FinishReason = Literal[
     "stop",  # the model ended by itself
     "think_budget",  # thinking was closed at its budget; the answer is complete
+    "think_loop",  # the thinking went round in circles and was closed; the answer is complete
+    "think_deadline",  # thinking was closed in time for the answer, which is complete
     "extraction_length",  # the extraction was cut at its limit; what follows used the cut text
+    "extraction_deadline",  # the extraction was ended in time for what follows
     "length",  # the answer was cut at its limit
     "context",  # the context was full before the answer ended
+    "deadline",  # the answer was cut for the deadline
+]
+Origin = Literal["computed", "memory", "disk"]
+AnswerForm = Literal[
+    "free",  # as many sentences as it takes
+    "short",  # a word or a phrase
+    "yes_no",
+    "number",  # digits, with a unit where one was written
+    "choice",  # one of the options
+    "json",  # by a schema
+]
+Found = Literal[
+    "marker",  # behind "Answer:" or what amounts to it
+    "boxed",  # in \boxed{}
+    "phrase",  # in a sentence such as "the answer is …"
+    "last_line",
+    "whole",  # all that was written
+    "constrained",  # written under a grammar: the form could not be missed
 ]
 
 
@@ -53,6 +74,8 @@ class Timings:
 
     queue_s: float = 0.0
     """Waiting for another call on the same chain to end."""
+    measure_s: float = 0.0
+    """Measuring how fast the pair is, in a chain's first call with a deadline."""
     image_s: float = 0.0
     """Decode, orientation, tiling, normalisation."""
     vision_s: float = 0.0
@@ -70,6 +93,19 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """Where each part of the extractor's work came from.
+
+    Each rests on the one below it; None: not needed, because what rests on it was kept.
+    """
+
+    extraction: Origin = "computed"
+    image_prefill: Origin | None = "computed"
+    """The KV cache up to the end of the image."""
+    image_features: Origin | None = "computed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Extraction:
     """What the extractor wrote down. `text` may be edited and thought over again."""
 
@@ -82,6 +118,8 @@ class Extraction:
     generated_tokens: int
     finish_reason: FinishReason
     timings: Timings
+    served: Served | None = None
+    """None when the text did not come from an image."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +182,16 @@ class Answer:
     contradictions: tuple[Contradiction, ...] = ()
     """Found by `GenerationConfig.check`: such an answer is wrong more often than others. Empty
     without it."""
+    form: AnswerForm = "short"
+    found: Found = "whole"
+    """How the answer was found in what the reasoner wrote."""
+    data: Any = None
+    """The parsed JSON of an answer by a schema."""
 
     @property
     def image(self) -> ImageReport | None:
         return self.extraction.image
+
+    @property
+    def served(self) -> Served | None:
+        return self.extraction.served

@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from edge_et_bench.bars import Shown, bar
+from edge_et_bench.deadlines import deadlines
 from edge_et_bench.output import rendered, write
 from edge_et_bench.peers.cli import peers
 
@@ -152,6 +153,30 @@ def render(
         write(page(runs), html)
 
 
+@app.command()
+def publish(
+    files: Annotated[list[Path], typer.Argument(help="Runs in json or jsonl.")],
+    out: Annotated[Path, typer.Option(help="jsonl file to write, to be committed.")],
+) -> None:
+    """Join runs into one result file, without folders of this machine and memory timelines."""
+    from edge_et_bench.published import publishable
+    from edge_et_bench.record_files import read_runs
+
+    runs = tuple(run for file in files for run in read_runs(file))
+    write(rendered(publishable(runs), "jsonl"), out)
+
+
+@app.command()
+def tables(
+    documents: Annotated[list[Path], typer.Argument(help="Markdown with places for results.")],
+) -> None:
+    """Render the tables of documents from the result files that they name, in place."""
+    from edge_et_bench.published import filled
+
+    for document in documents:
+        write(filled(document), document)
+
+
 @app.command("quality")
 def quality_command(
     pair: Annotated[str, typer.Argument(help="A pair of the registry.")] = "starter",
@@ -196,12 +221,59 @@ def quality_command(
     write(_quality(found, format), None)
 
 
+@app.command("again")
+def again_command(
+    pair: Annotated[str, typer.Argument(help="A pair of the registry.")] = "starter",
+    extractor: Extractor = None,
+    repeats: Annotated[int, typer.Option(min=2, help="Images.")] = 5,
+    budget: Annotated[int, typer.Option(min=1, help="Tokens of each extraction.")] = 256,
+    size: Annotated[
+        tuple[int, int], typer.Option(metavar="HEIGHT WIDTH", help="Of the images, in pixels.")
+    ] = (768, 768),
+    max_tiles: Annotated[
+        int | None, typer.Option(min=1, help="Of the vision tower [the extractor's own].")
+    ] = None,
+    cache_mb: Annotated[
+        int | None, typer.Option(min=0, help="Memory for the caches [the runtime's own].")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    device: Device = "auto",
+    format: Annotated[Literal["md", "json"], typer.Option(help="Of the output.")] = "md",
+) -> None:
+    """Measure a second question about an image against a first one: another, and the same."""
+    import json
+
+    from edge_et.config import GenerationConfig, RuntimeConfig
+    from edge_et_bench import again
+
+    runtime = RuntimeConfig(device=device, threads=threads)
+    if cache_mb is not None:
+        runtime = replace(runtime, cache_bytes=cache_mb * 10**6)
+    with bar() as shown:
+        line = Shown(shown)
+        report = again.measure(
+            pair,
+            extractor,
+            repeats=repeats,
+            generation=GenerationConfig(extraction_budget_tokens=budget, max_tiles=max_tiles),
+            runtime=runtime,
+            size_px=size,
+            told=lambda done, of: line.show("again", done, of),
+        )
+    as_json = json.dumps(asdict(report), indent=1) + "\n"
+    write(as_json if format == "json" else again.markdown(report), None)
+
+
 app.command("peers")(peers)
+app.command("deadlines")(deadlines)
 
 
 @app.command("make-checkpoint")
 def make_checkpoint(
-    half: Annotated[Literal["extractor", "reasoner"], typer.Argument()],
+    kind: Annotated[
+        Literal["extractor", "llava", "reasoner"],
+        typer.Argument(help="llava: the extractor in transformers' own format."),
+    ],
     size: Annotated[Literal["0.6b", "1.7b", "4b"], typer.Argument(help="Of the Qwen3 inside.")],
     out: Annotated[Path, typer.Option(help="Checkpoint folder to write.")],
     seed: int = 0,
@@ -211,8 +283,9 @@ def make_checkpoint(
 
     make = {
         "extractor": random_checkpoints.make_extractor,
+        "llava": random_checkpoints.make_llava,
         "reasoner": random_checkpoints.make_reasoner,
-    }[half]
+    }[kind]
     typer.echo(str(make(out, size, seed=seed)))
 
 
@@ -220,11 +293,12 @@ def make_checkpoint(
 def make_mmproj(
     checkpoint: Annotated[Path, typer.Argument(help="LLaVA checkpoint with a SigLIP tower.")],
     out: Annotated[Path, typer.Option(help="GGUF file to write.")],
+    precision: Annotated[Literal["fp16", "q8_0"], typer.Option()] = "fp16",
 ) -> None:
     """Write tower and projector for llama.cpp, so that it sees with the same weights."""
     from edge_et_bench.mmproj import write_mmproj
 
-    typer.echo(str(write_mmproj(checkpoint, out)))
+    typer.echo(str(write_mmproj(checkpoint, out, precision)))
 
 
 def _configurations(

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edge_et.errors import InputError, MissingDependency
 
@@ -27,14 +27,14 @@ _INSIDE = {
 }  # fmt: skip
 _SO400M_HEADS = 16
 """Of the one tower that checkpoints in the authors' format name without its shape."""
-_FP16 = 1
+_BLOCK = 32
 
 
-def write_mmproj(checkpoint: Path, out: Path) -> Path:
-    """Write weights as fp16, vectors, positions and the patch convolution as fp32.
+def write_mmproj(checkpoint: Path, out: Path, precision: Literal["fp16", "q8_0"] = "fp16") -> Path:
+    """Write weights as fp16 or Q8_0, vectors, positions and the patch convolution as fp32.
 
-    All layers that the checkpoint has are run, and no norm after them. Raises InputError when it
-    has no such tower.
+    Rows that are no multiple of a block of 32 stay fp16, as llama.cpp leaves them. All layers that
+    the checkpoint has are run, and no norm after them. Raises InputError when it has no such tower.
     """
     gguf = _library()
     tensors = dict(_tensors(checkpoint))
@@ -43,9 +43,14 @@ def write_mmproj(checkpoint: Path, out: Path) -> Path:
     out.parent.mkdir(parents=True, exist_ok=True)
     writer = gguf.GGUFWriter(out, "clip")
     _add_numbers(writer, tensors, _config(checkpoint))
+    writer.add_file_type({"fp16": 1, "q8_0": 7}[precision])
     for name, array in tensors.items():
         large = array.ndim == 2 and "position" not in name
-        writer.add_tensor(name, array.astype("float16" if large else "float32"))
+        if large and precision == "q8_0" and array.shape[-1] % _BLOCK == 0:
+            kind = gguf.GGMLQuantizationType.Q8_0
+            writer.add_tensor(name, gguf.quants.quantize(array, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(name, array.astype("float16" if large else "float32"))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -59,7 +64,6 @@ def _add_numbers(writer: Any, tensors: dict[str, Any], config: dict[str, Any]) -
     layers = 1 + max(int(n.split(".")[2]) for n in tensors if n.startswith("v.blk."))
     vision = config.get("vision_config", {})
     writer.add_string("general.type", "mmproj")
-    writer.add_file_type(_FP16)
     writer.add_bool("clip.has_vision_encoder", True)
     writer.add_string("clip.projector_type", "mlp")
     # SigLIP's is the tanh approximation, which this stands for
@@ -116,6 +120,7 @@ def _config(checkpoint: Path) -> dict[str, Any]:
 def _library() -> Any:
     try:
         import gguf
+        import gguf.quants
         import safetensors.torch  # noqa: F401  # bfloat16 needs torch
     except ImportError as exc:
         raise MissingDependency(

@@ -1,8 +1,9 @@
 """Checkpoints with random weights at the published models' true shapes.
 
 What they answer is noise; what they cost to export and to run is what the real ones cost.
-Extractors are written in their authors' format, reasoners as Hugging Face folders, both with the
-starter's small tokenizer and the vocabulary padded to full size.
+Extractors are written in their authors' format, and with the same numbers in transformers' own for
+the peer that knows no other; reasoners as Hugging Face folders; all with the starter's small
+tokenizer and the vocabulary padded to full size.
 """
 
 from __future__ import annotations
@@ -61,8 +62,69 @@ def make_extractor(folder: Path, size: str, *, seed: int = 0) -> Path:
         "mm_use_im_start_end": False,
         "mm_use_im_patch_token": False,
     }
-    names = [*_tower(), *_projector(shape), *_text(shape), ("model.image_newline", (shape.hidden,))]
-    return _write(folder, config, names, seed)
+    return _write(folder, config, _extractor(shape), seed)
+
+
+def make_llava(folder: Path, size: str, *, seed: int = 0) -> Path:
+    """Write the extractor of that size and seed as transformers' LLaVA-OneVision, in bfloat16.
+
+    It sees an image in one tile, so that runtimes which cut images differently do the same work.
+    """
+    shape = TEXT_SHAPES[size]
+    text = {"model_type": "qwen3", **_text_config(shape)}
+    config = {
+        "architectures": ["LlavaOnevisionForConditionalGeneration"],
+        "model_type": "llava_onevision",
+        "torch_dtype": "bfloat16",
+        "image_token_index": 3,
+        "image_aspect_ratio": "pad",  # one tile, as every peer can be given
+        "vision_feature_layer": -1,
+        "vision_feature_select_strategy": "full",
+        "image_grid_pinpoints": [[384, 384]],
+        "tie_word_embeddings": True,
+        "text_config": text,
+        "vision_config": {
+            "model_type": "siglip_vision_model",
+            "hidden_size": _TOWER_WIDTH,
+            "intermediate_size": _TOWER_INNER,
+            "num_hidden_layers": _TOWER_LAYERS,
+            "num_attention_heads": 16,
+            "image_size": 384,
+            "patch_size": 14,
+            "vision_use_head": False,
+        },
+    }
+    names = ((_transformers_name(name), shape) for name, shape in _extractor(shape))
+    _write(folder, config, names, seed)
+    processor = {
+        "image_processor_type": "SiglipImageProcessor",
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+        "resample": 3,
+        "rescale_factor": 1 / 255,
+        "size": {"height": 384, "width": 384},
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor), encoding="utf-8")
+    return folder
+
+
+def _extractor(shape: TextShape) -> Iterator[tuple[str, Shape]]:
+    yield from _tower()
+    yield from _projector(shape)
+    yield from _text(shape)
+    yield "model.image_newline", (shape.hidden,)
+
+
+def _transformers_name(name: str) -> str:
+    for old, new in (
+        ("model.vision_tower.vision_tower.", "model.vision_tower."),
+        ("model.mm_projector.0.", "model.multi_modal_projector.linear_1."),
+        ("model.mm_projector.2.", "model.multi_modal_projector.linear_2."),
+        ("model.image_newline", "model.image_newline"),
+    ):
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    return "model.language_model." + name.removeprefix("model.")
 
 
 def make_reasoner(folder: Path, size: str, *, seed: int = 0) -> Path:

@@ -14,9 +14,10 @@ from typing import Any
 
 from edge_et import llama_library
 from edge_et.errors import MissingDependency
-from edge_et.extractor import FP16_ACTIVATIONS, Extractor
+from edge_et.extractor import Extractor
 from edge_et.gguf_header import BLOCKS, GGUFHeader, TensorInfo, read_header
 from edge_et.manifest import ExtractorManifest, Part, PartRole
+from edge_et.parts import FP16_ACTIVATIONS
 from edge_et_bench.records import Compute, Demand, Outcome, Stage, StageName
 
 _LLAMA_KV_BYTES = 2
@@ -24,7 +25,7 @@ _LLAMA_KV_BYTES = 2
 _EMBEDDINGS, _OUTPUT = "token_embd.weight", "output.weight"
 _FLOAT_FTYPES = (0, 1, 32)
 """llama.cpp's numbers of files whose weights are all fp32, fp16 or bf16."""
-_PLAIN_PRODUCTS = ("MatMul", "MatMulInteger", "Gemm")
+_PLAIN_PRODUCTS = ("MatMul", "MatMulInteger", "MatMulIntegerToFloat", "Gemm")
 _CONVOLUTIONS = ("Conv", "ConvInteger")
 _FLOAT_PRECISIONS = ("fp32", "fp16")
 

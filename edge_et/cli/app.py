@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from edge_et import __version__
-from edge_et.cli import ask, doctor, extract, models, pull, think
+from edge_et.cli import ask, cache, doctor, extract, models, pull, think
 from edge_et.cli.lazy import mount
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("think")(think.think)
 app.command("pull")(pull.pull)
 app.command("models")(models.models)
 app.command("doctor")(doctor.doctor)
+app.add_typer(cache.app, name="cache")
 mount(
     app,
     "export",

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from edge_et.cli import answer_options as a
 from edge_et.cli import options as o
 from edge_et.cli.failures import failures
 from edge_et.cli.output import (
@@ -13,6 +14,7 @@ from edge_et.cli.output import (
     answer_stats,
     exit_if_cut,
     play,
+    print_found,
     print_json,
     print_notes,
     print_text,
@@ -26,17 +28,24 @@ def ask(
     extractor: o.EXTRACTOR = None,
     reasoner: o.REASONER = None,
     think: o.THINK = True,
+    effort: o.EFFORT = "medium",
     think_budget: o.THINK_BUDGET = None,
     answer_budget: o.ANSWER_BUDGET = None,
+    deadline: o.DEADLINE = None,
+    suppress_reflexive: o.SUPPRESS_REFLEXIVE = None,
     extract_budget: o.EXTRACT_BUDGET = None,
     max_tiles: o.MAX_TILES = None,
     max_image_tokens: o.MAX_IMAGE_TOKENS = None,
+    answer_form: a.FORM = None,
+    choices: a.CHOICES = None,
+    schema: a.SCHEMA = None,
     seed: o.SEED = None,
     temperature: o.TEMPERATURE = None,
     vision: o.VISION = None,
     decoder: o.DECODER = None,
     device: o.DEVICE = "auto",
     threads: o.THREADS = None,
+    disk_cache: o.DISK_CACHE = False,
     as_json: o.JSON = False,
     as_jsonl: o.JSONL = False,
     quiet: o.QUIET = False,
@@ -45,17 +54,24 @@ def ask(
 ) -> None:
     """Answer QUESTION about IMAGE: extraction and thinking on stderr, the answer on stdout."""
     form = o.output_format(as_json, as_jsonl)
-    runtime = o.runtime_config(device, threads, vision=vision, decoder=decoder)
+    runtime = o.runtime_config(
+        device, threads, vision=vision, decoder=decoder, disk_cache=disk_cache
+    )
     with failures(as_json=form != "text", debug=debug):
         import edge_et
 
         source = o.image_source(image)
+        asked = a.asked_form(answer_form, choices, schema)
         with edge_et.load(pair, extractor=extractor, reasoner=reasoner, runtime=runtime) as chain:
             generation = o.generation_config(
                 chain,
+                asked=asked,
                 think=think,
+                effort=effort,
                 think_budget=think_budget,
                 answer_budget=answer_budget,
+                deadline=deadline,
+                suppress_reflexive=suppress_reflexive,
                 extract_budget=extract_budget,
                 seed=seed,
                 temperature=temperature,
@@ -70,6 +86,7 @@ def ask(
             print_json({"event": "result"} | record if form == "jsonl" else record)
         if form == "text" and not quiet:
             print_notes(answer.image)
+            print_found(answer)
         if stats:
             answer_stats(answer, record)
         exit_if_cut(answer, quiet=quiet or form != "text")

@@ -32,6 +32,7 @@ def extract(
     decoder: o.DECODER = None,
     device: o.DEVICE = "auto",
     threads: o.THREADS = None,
+    disk_cache: o.DISK_CACHE = False,
     as_json: o.JSON = False,
     as_jsonl: o.JSONL = False,
     stats: o.STATS = False,
@@ -39,7 +40,9 @@ def extract(
 ) -> None:
     """Write down what in IMAGE matters for QUESTION. `edge-et think --from -` takes it up."""
     form = o.output_format(as_json, as_jsonl)
-    runtime = o.runtime_config(device, threads, vision=vision, decoder=decoder)
+    runtime = o.runtime_config(
+        device, threads, vision=vision, decoder=decoder, disk_cache=disk_cache
+    )
     with failures(as_json=form != "text", debug=debug):
         import edge_et
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,6 +12,25 @@ import typer
 if TYPE_CHECKING:
     from edge_et.chain import Chain
     from edge_et.config import GenerationConfig, RuntimeConfig, SamplingConfig
+
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0}
+
+
+def seconds_of(text: str) -> float:
+    """Return the seconds that a duration like 5s, 800ms or 1.5 says."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|)", text.strip())
+    if match is None or not float(match[1]):
+        raise typer.BadParameter(f"{text!r} is no time like 5s, 800ms or 1m")
+    return float(match[1]) * _UNITS_S[match[2] or "s"]
+
+
+def effort_of(text: str) -> str:
+    from edge_et.effort import EFFORTS
+
+    if text not in EFFORTS:
+        raise typer.BadParameter(f"{text!r} is none of {', '.join(EFFORTS)}")
+    return text
+
 
 IMAGE = Annotated[str, typer.Argument(metavar="IMAGE", help="An image file, or - for stdin.")]
 PAIR = Annotated[str, typer.Option(help="A pair of the registry.")]
@@ -36,12 +56,49 @@ VISION = Annotated[
 DECODER = Annotated[
     str | None, typer.Option(help="Precision of the extractor's decoder, likewise.")
 ]
+DISK_CACHE = Annotated[
+    bool,
+    typer.Option(
+        "--disk-cache",
+        help="Keep on disk what was seen of the image, so that the next call on it is quicker; "
+        "see edge-et cache.",
+    ),
+]
 THREADS = Annotated[int | None, typer.Option(help="CPU threads [default: all usable].")]
 THINK = Annotated[bool, typer.Option("--think/--no-think", help="Think before answering.")]
-THINK_BUDGET = Annotated[
-    int | None, typer.Option(help="Tokens of thinking before it is closed [default: 4096].")
+EFFORT = Annotated[
+    str,
+    typer.Option(
+        parser=effort_of,
+        metavar="EFFORT",
+        help="How long to think: none, low, medium or high; names both budgets.",
+    ),
 ]
-ANSWER_BUDGET = Annotated[int | None, typer.Option(help="Tokens of answer [default: 1024].")]
+THINK_BUDGET = Annotated[
+    int | None,
+    typer.Option(
+        help="Tokens of thinking before it is closed [default: by --effort: 0, 256, 1024, 4096]."
+    ),
+]
+ANSWER_BUDGET = Annotated[
+    int | None,
+    typer.Option(help="Tokens of answer [default: by --effort: 512, 256, 512, 1024]."),
+]
+DEADLINE = Annotated[
+    float | None,
+    typer.Option(
+        parser=seconds_of,
+        metavar="TIME",
+        help="When the answer is due once the models are loaded: 5s, 800ms, 1m.",
+    ),
+]
+SUPPRESS_REFLEXIVE = Annotated[
+    bool | None,
+    typer.Option(
+        "--suppress-reflexive/--allow-reflexive",
+        help='Think without "wait", "but" and the like [default: as the pair has it].',
+    ),
+]
 EXTRACT_BUDGET = Annotated[int | None, typer.Option(help="Tokens of extraction [default: 1024].")]
 MAX_TILES = Annotated[
     int | None,
@@ -87,9 +144,11 @@ def runtime_config(
     *,
     vision: str | None = None,
     decoder: str | None = None,
+    disk_cache: bool = False,
 ) -> RuntimeConfig:
     from typing import cast
 
+    from edge_et.caching.disk import default_folder
     from edge_et.config import Device, RuntimeConfig
 
     if device not in ("auto", "cpu", "cuda"):
@@ -101,13 +160,16 @@ def runtime_config(
         threads=threads,
         vision_precision=vision,
         decoder_precision=decoder,
+        disk_cache=default_folder() if disk_cache else None,
     )
 
 
 def generation_config(
     chain: Chain,
     *,
+    asked: GenerationConfig | None = None,
     think: bool = True,
+    effort: str = "medium",
     think_budget: int | None = None,
     answer_budget: int | None = None,
     extract_budget: int | None = None,
@@ -115,17 +177,25 @@ def generation_config(
     temperature: float | None = None,
     max_tiles: int | None = None,
     max_image_tokens: int | None = None,
+    deadline: float | None = None,
+    suppress_reflexive: bool | None = None,
 ) -> GenerationConfig:
-    """Return the settings of one call; what is None stays at its default."""
-    from edge_et.config import GenerationConfig
+    """Return the settings of one call; what is None stays as in `asked`, or at its default."""
+    from dataclasses import replace
+    from typing import cast
 
-    given = {
-        "think_budget_tokens": think_budget,
-        "answer_budget_tokens": answer_budget,
-        "extraction_budget_tokens": extract_budget,
-    }
-    return GenerationConfig(
+    from edge_et.config import GenerationConfig
+    from edge_et.effort import Effort
+
+    given = {"extraction_budget_tokens": extract_budget}
+    return replace(
+        asked or GenerationConfig(),
         think=think,
+        effort=cast(Effort, effort),
+        think_budget_tokens=think_budget,
+        answer_budget_tokens=answer_budget,
+        deadline_s=deadline,
+        suppress_reflexive=suppress_reflexive,
         reasoner_sampling=_sampling(chain, seed, temperature),
         max_tiles=max_tiles,
         max_image_tokens=max_image_tokens,

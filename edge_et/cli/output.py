@@ -20,6 +20,10 @@ _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 LIMIT_REACHED = 7
 _LIMITS = {
     "think_budget": "the thinking was closed at its budget (--think-budget)",
+    "think_loop": "the thinking went round in circles and was closed",
+    "think_deadline": "the thinking was closed for the deadline (--deadline)",
+    "extraction_deadline": "the extraction was ended for the deadline (--deadline)",
+    "deadline": "the answer was cut for the deadline (--deadline)",
     "extraction_length": "the extraction was cut (--extract-budget)",
     "length": "the answer was cut (--answer-budget)",
     "context": "the reasoner's context was full before the answer ended",
@@ -87,21 +91,28 @@ def print_notes(image: ImageReport | None) -> None:
         typer.echo(f"image: {note}", err=True)
 
 
+def print_found(answer: Answer) -> None:
+    """Say on stderr when the answer had to be insisted on."""
+    if answer.found == "constrained" and answer.form != "json":
+        typer.echo("answer: what was written had another form; insisted under a grammar", err=True)
+
+
 def answer_record(answer: Answer, chain: Chain, device: str) -> dict[str, Any]:
     """Return the result of `ask` and `think` as plain data."""
     record = asdict(answer)
     record["answer"] = record.pop("text")
     record["image"] = record["extraction"].pop("image")
+    record["served"] = record["extraction"].pop("served")
     return record | _where(chain, device)
 
 
 def extraction_record(extraction: Extraction, chain: Chain, device: str) -> dict[str, Any]:
     record = asdict(extraction)
-    image, timings = record.pop("image"), record.pop("timings")
+    image, timings, served = record.pop("image"), record.pop("timings"), record.pop("served")
     reason = extraction.finish_reason
     return {
         "extraction": record, "image": image, "timings": timings, "finish_reason": reason,
-        "pair": chain.pair,
+        "pair": chain.pair, "served": served,
     } | _where(chain, device)  # fmt: skip
 
 
@@ -113,11 +124,14 @@ def _where(chain: Chain, device: str) -> dict[str, Any]:
 
 
 def print_stats(timings: Timings, record: dict[str, Any], *, tokens: dict[str, int]) -> None:
-    """Print to stderr where it ran (from the `record`), the stages, and the speeds of `tokens`
-    {stage without _s: count}."""
+    """Print to stderr where it ran and what was kept of it (from the `record`), the stages, and
+    the speeds of `tokens` {stage without _s: count}."""
     for half, threads in record["threads"].items():
         where = f"{record['device'][half]}, {threads} thread{'s' if threads != 1 else ''}"
         typer.echo(f"{half:<16}{where:>11}", err=True)
+    for part, origin in (record["served"] or {}).items():
+        if origin in ("memory", "disk"):
+            typer.echo(f"{part:<16}{f'from {origin}':>11}", err=True)
     for name, value in asdict(timings).items():
         if value is not None and value >= 0.0005:
             count = tokens.get(name.removesuffix("_s"))
@@ -145,5 +159,5 @@ def exit_if_cut(answer: Answer, *, quiet: bool = False) -> None:
         return
     if not quiet:
         typer.echo(f"limit reached: {_LIMITS[answer.finish_reason]}", err=True)
-    if answer.finish_reason in ("length", "context"):
+    if answer.finish_reason in ("length", "context", "deadline"):
         raise typer.Exit(LIMIT_REACHED)

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from edge_et.cli import answer_options as a
 from edge_et.cli import options as o
 from edge_et.cli.failures import failures
 from edge_et.cli.output import (
@@ -16,6 +17,7 @@ from edge_et.cli.output import (
     answer_stats,
     exit_if_cut,
     play,
+    print_found,
     print_json,
     print_text,
 )
@@ -30,8 +32,14 @@ def think(
     pair: o.PAIR = "starter",
     reasoner: o.REASONER = None,
     think: o.THINK = True,
+    effort: o.EFFORT = "medium",
     think_budget: o.THINK_BUDGET = None,
     answer_budget: o.ANSWER_BUDGET = None,
+    deadline: o.DEADLINE = None,
+    suppress_reflexive: o.SUPPRESS_REFLEXIVE = None,
+    answer_form: a.FORM = None,
+    choices: a.CHOICES = None,
+    schema: a.SCHEMA = None,
     seed: o.SEED = None,
     temperature: o.TEMPERATURE = None,
     device: o.DEVICE = "auto",
@@ -49,12 +57,17 @@ def think(
         import edge_et
 
         notes = _read_notes(source)
+        asked = a.asked_form(answer_form, choices, schema)
         with edge_et.load(pair, reasoner=reasoner, runtime=runtime, only="reasoner") as chain:
             generation = o.generation_config(
                 chain,
+                asked=asked,
                 think=think,
+                effort=effort,
                 think_budget=think_budget,
                 answer_budget=answer_budget,
+                deadline=deadline,
+                suppress_reflexive=suppress_reflexive,
                 seed=seed,
                 temperature=temperature,
             )
@@ -64,6 +77,8 @@ def think(
             print_text(answer.text)
         else:
             print_json({"event": "result"} | record if form == "jsonl" else record)
+        if form == "text" and not quiet:
+            print_found(answer)
         if stats:
             answer_stats(answer, record)
         exit_if_cut(answer, quiet=quiet or form != "text")

@@ -7,6 +7,7 @@ block-quantized weights with int8 arithmetic, logits of the last token only.
 from __future__ import annotations
 
 import logging
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,13 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge_et.errors import ExportError
 from edge_et.manifest import DecoderSpec
+from edge_et_export import w8a8
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 log = logging.getLogger(__name__)
+
+F32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,7 @@ _RECIPES = {
     "fp32": _Recipe("fp32"),
     "fp16": _Recipe("fp16", "cuda", options=(_PORTABLE,)),
     "int8": _Recipe("int8", options=(_INT8_ARITHMETIC,)),
+    "w8a8": _Recipe("int8", options=(_INT8_ARITHMETIC,)),  # rewritten afterwards
     "q4": _Recipe("int4", options=(_INT8_ARITHMETIC, *_MIXED)),
     "q4f16": _Recipe("int4", "cuda", options=(_PORTABLE, *_MIXED)),
 }
@@ -88,13 +96,19 @@ def stage_decoder(causal: PreTrainedModel, folder: Path) -> Path:
 
 
 def export_decoder(
-    source: Path, out: Path, precisions: tuple[str, ...], *, block: int
+    source: Path,
+    out: Path,
+    precisions: tuple[str, ...],
+    *,
+    block: int,
+    spec: DecoderSpec,
+    prompt: F32,
 ) -> dict[str, list[Path]]:
     """Write `decoder_model_merged_<precision>.onnx` and its `_data` for each; return their files.
 
     inputs_embeds [1, S, H], attention_mask [1, total] int64, past_key_values.i.{key,value}
     -> logits [1, 1, V] of the last token, present.i.{key,value}. `source` is what `stage_decoder`
-    wrote; `block`: weights that share a scale.
+    wrote; `block`: weights that share a scale; `prompt` [tokens, H]: the reference's, for w8a8.
     """
     made = {}
     with tempfile.TemporaryDirectory(prefix="edge-et-decoder-", dir=out) as scratch:
@@ -107,7 +121,11 @@ def export_decoder(
                 options.append(f"block_size={block}")
             built = Path(scratch) / precision
             _build(source, built, recipe, options)
-            made[precision] = list(_adopt(built / path.name, path))
+            if precision == "w8a8":
+                made[precision] = w8a8.rewrite(built / path.name, path, prompt, spec)
+                shutil.rmtree(built)
+            else:
+                made[precision] = list(_adopt(built / path.name, path))
     return made
 
 

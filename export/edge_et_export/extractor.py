@@ -138,7 +138,14 @@ def _export(
         del vision
         release_memory()
         with writing(progress, "decoder", staged, estimate.decoder_bytes):
-            made = export_decoder(read.decoder_source, onnx, wanted.decoder, block=read.block_size)
+            made = export_decoder(
+                read.decoder_source,
+                onnx,
+                wanted.decoder,
+                block=read.block_size,
+                spec=read.manifest.decoder,
+                prompt=read.prompt,
+            )
             parts += _graphs(staged, "decoder", made)
     manifest = replace(read.manifest, parts=tuple(parts))
     progress.part("gate", None)
@@ -153,6 +160,8 @@ class _Read:
 
     manifest: ExtractorManifest
     reference: Reference
+    prompt: NDArray[np.float32]
+    """The reference's, in exact embeddings."""
     decoder_source: Path
     block_size: int
 
@@ -190,6 +199,7 @@ def _read(
     read = _Read(
         manifest=replace(manifest, parts=tuple(parts), block_size=block),
         reference=reference,
+        prompt=reference.prompt(tokenizer, opened.image, opened.newline),
         decoder_source=decoder_source,
         block_size=block,
     )

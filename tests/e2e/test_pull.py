@@ -395,5 +395,5 @@ def test_a_real_model_from_the_package_index(tmp_path: Path) -> None:
     )  # fmt: skip
     assert thought.returncode in (0, 7), thought.stderr
     answer = json.loads(thought.stdout)
-    assert (answer["thinking"], answer["think_tokens"]) == ("", 0), "it has no marks to think by"
+    assert answer["thinking"], "it thinks up to its answer's line, without marks"
     assert "star" in answer["answer"].lower()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -97,3 +98,16 @@ def test_the_authors_names_give_the_same_tensors(tmp_path: Any) -> None:
 def test_a_checkpoint_without_eyes_is_refused(tmp_path: Any) -> None:
     with pytest.raises(InputError, match="no SigLIP tower"):
         write_mmproj(make_reasoner(tmp_path / "reasoner"), tmp_path / "mmproj.gguf")
+
+
+def test_eight_bit_weights_where_rows_hold_whole_blocks(tmp_path: Path) -> None:
+    import gguf
+
+    checkpoint = make_extractor(tmp_path / "checkpoint")
+    path = write_mmproj(checkpoint, tmp_path / "mmproj.gguf", "q8_0")
+    kinds = {t.name: t.tensor_type.name for t in gguf.GGUFReader(path).tensors}
+    assert kinds["mm.2.weight"] == "Q8_0"
+    assert kinds["v.blk.0.attn_q.weight"] == "F16"  # 48 a row
+    assert kinds["v.position_embd.weight"] == kinds["v.blk.0.ln1.weight"] == "F32"
+    half, eight = (write_mmproj(checkpoint, tmp_path / p, p) for p in ("fp16", "q8_0"))
+    assert eight.stat().st_size < half.stat().st_size

@@ -95,7 +95,7 @@ def test_the_command_says_all_on_stderr_but_the_path(exported: Exported) -> None
     assert exported.stdout.strip() == str(exported.folder)
     for part in exported.manifest.parts:
         assert part.path in exported.stderr
-    assert "end_to_end int8: relative error" in exported.stderr
+    assert "end_to_end w8a8: relative error" in exported.stderr
 
 
 def test_every_file_is_a_part_and_every_part_a_whole_file(exported: Exported) -> None:
@@ -284,8 +284,8 @@ def test_drift_fails_unless_it_is_allowed(
 ) -> None:
     from edge_et_export import parity
 
-    monkeypatch.setitem(parity.TOLERANCES["decoder"], "int8", 1e-6)
-    with pytest.raises(ParityError, match=r"decoder int8: relative error 0\.0"):
+    monkeypatch.setitem(parity.TOLERANCES["decoder"], "w8a8", 1e-6)
+    with pytest.raises(ParityError, match=r"decoder w8a8: relative error 0\.0"):
         export(exported.checkpoint, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
     manifest = export(exported.checkpoint, tmp_path / "out", allow_drift=True)

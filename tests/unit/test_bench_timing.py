@@ -60,8 +60,10 @@ class Decoder:
         script = iter([10, 11, 12, *[STOP] * 100])
 
         def step(embeddings: np.ndarray, past_tokens: int) -> np.ndarray:
-            self._plant("extract_decode" if past_tokens else "extract_prefill")
             logits = np.zeros(VOCABULARY, np.float32)
+            self._plant("extract_decode" if len(embeddings) == 1 else "extract_prefill")
+            if past_tokens == 0:  # the prompt up to the image's end; the question follows
+                return logits
             logits[next(script)] = 1
             return logits
 
@@ -119,7 +121,7 @@ class LlamaContext:
     def start(self, prompt: Sequence[int], sampling: object, stop: object) -> None:
         self._plant("reason_prefill")
 
-    def sample(self, banned: object = ()) -> int:
+    def sample(self, banned: object = (), nudge: object = None) -> int:
         self._plant("think_decode" if CLOSE in self._script else "answer_decode")
         word = self._script.pop(0)
         return 0x110000 + LlamaModel.marks.index(word) if len(word) > 1 else ord(word)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edge_et import tiling
-from edge_et.budget import default_max_tiles, within
+from edge_et.budget import costs, default_max_tiles, within
 from edge_et.config import GenerationConfig, ImageLimits
 from edge_et.errors import InputError
 from edge_et.manifest import ImagePolicy
@@ -140,3 +140,26 @@ def test_the_default_for_a_cpu() -> None:
 def test_a_budget_of_nothing_is_refused(name: str) -> None:
     with pytest.raises(InputError, match=name):
         GenerationConfig(**{name: 0})
+
+
+@given(sides, sides, st.integers(1, 17), st.sampled_from([ANYRES, SPLIT, SINGLE]))
+@settings(deadline=None, max_examples=100)
+def test_each_cost_can_be_had(height: int, width: int, max_tiles: int, policy: ImagePolicy) -> None:
+    """What `costs` offers, `within` does, at that cost or below; the first is what is wanted."""
+    hw, limits = (height, width), ImageLimits(max_tiles=max_tiles)
+    assert costs(policy, hw, ImageLimits(), letters)[0].tiles == cost(policy, hw)[0]
+    offered = costs(policy, hw, limits, letters)
+    try:
+        narrowed, _ = within(policy, hw, limits, letters)
+    except InputError:
+        assert offered == ()
+        return
+    tiles, tokens = cost(narrowed, hw)
+    assert [c.tokens for c in offered] == sorted((c.tokens for c in offered), reverse=True)
+    assert offered[0].tiles >= tiles
+    assert offered[0].tokens >= tokens
+    for one in offered:
+        exact = ImageLimits(max_tiles=one.tiles, max_image_tokens=one.tokens)
+        got_tiles, got_tokens = cost(within(policy, hw, exact, letters)[0], hw)
+        assert got_tiles <= one.tiles <= max_tiles
+        assert got_tokens <= one.tokens

@@ -19,8 +19,8 @@ from tests.fakes import FakeExtractor, FakeReasoner, fake_chain, picture
 
 QUESTION = "What colour is the star?"
 STAGES = (
-    "queue_s", "image_s", "vision_s", "extract_prefill_s", "extract_decode_s", "handoff_s",
-    "reason_prefill_s", "think_decode_s", "answer_decode_s",
+    "queue_s", "measure_s", "image_s", "vision_s", "extract_prefill_s", "extract_decode_s",
+    "handoff_s", "reason_prefill_s", "think_decode_s", "answer_decode_s",
 )  # fmt: skip
 
 
@@ -78,15 +78,28 @@ def test_a_raw_extraction_changes_nothing_in_the_prompt():
     assert isinstance(notes, Extraction)
 
 
-def test_without_thinking_the_direct_prompt_is_used():
-    for reasoner, config in (
-        (FakeReasoner(), GenerationConfig(think=False)),
-        (FakeReasoner(can_think=False), GenerationConfig()),
-    ):
+@pytest.mark.parametrize(
+    "config",
+    [
+        GenerationConfig(think=False),
+        GenerationConfig(think=False, think_budget_tokens=9),
+        GenerationConfig(effort="none"),
+    ],
+)
+def test_without_thinking_the_direct_prompt_is_used(config):
+    for reasoner in (FakeReasoner(), FakeReasoner(has_think_marks=False)):
         answer = fake_chain(None, reasoner).ask(picture(), QUESTION, config)
         assert (answer.text, answer.thinking, answer.think_tokens) == ("red", "", 0)
         assert "step by step" not in reasoner.asked[0]
         assert answer.timings.ttft_think_s is None
+
+
+def test_a_reasoner_without_marks_thinks_up_to_its_answer():
+    reasoner = FakeReasoner(has_think_marks=False)
+    answer = fake_chain(None, reasoner).ask(picture(), QUESTION)
+    assert (answer.text, answer.thinking, answer.finish_reason) == ("red", "One star.", "stop")
+    assert "step by step" in reasoner.asked[0]
+    assert answer.timings.ttft_think_s < answer.timings.ttfa_s
 
 
 def test_settings_reach_the_models():
@@ -105,7 +118,7 @@ def test_settings_reach_the_models():
         (FakeReasoner(), GenerationConfig(think_budget_tokens=1), "think_budget"),
         (FakeReasoner(), GenerationConfig(extraction_budget_tokens=1), "extraction_length"),
         (FakeReasoner(rest="so "), GenerationConfig(answer_budget_tokens=9), "length"),
-        (FakeReasoner(rest="so ", context_tokens=230), GenerationConfig(), "context"),
+        (FakeReasoner(rest="so ", context_tokens=240), GenerationConfig(), "context"),
     ],
 )
 def test_the_finish_reason_names_the_limit(reasoner, config, reason):
@@ -268,6 +281,31 @@ def test_bad_input():
     with pytest.raises(ImageError):
         chain.ask(b"no image", QUESTION)
     assert chain.ask(picture(), QUESTION).text == "red"
+
+
+def test_reflexive_words_are_suppressed_as_the_pair_or_the_call_has_it(monkeypatch):
+    from edge_et import loading
+    from edge_et.registry import parse_registry
+
+    rows = "schema = 1\n"
+    for kind in ("extractors", "reasoners"):
+        rows += f'[{kind}.m]\nsource = "package:models/starter/{kind[:-1]}"\nsummary = ""\n'
+    for pair, suppressed in (("keen", "true"), ("plain", "false")):
+        rows += f'[pairs.{pair}]\nextractor = "m"\nreasoner = "m"\nsummary = ""\n'
+        rows += f"suppress_reflexive = {suppressed}\n"
+    monkeypatch.setattr(loading, "registry", lambda: parse_registry(rows))
+    for pair, other, asked, expected in (
+        ("keen", None, None, True),
+        ("keen", None, False, False),
+        ("keen", "m", None, False),  # another reasoner than the pair's own
+        ("plain", None, None, False),
+        ("plain", None, True, True),
+    ):
+        reasoner = FakeReasoner()
+        monkeypatch.setattr(loading.Reasoner, "load", lambda *_, it=reasoner: it)
+        chain = loading.load(pair, reasoner=other, only="reasoner")
+        chain.think("a star", QUESTION, GenerationConfig(suppress_reflexive=asked))
+        assert reasoner.suppressed == [expected]
 
 
 def test_half_a_chain_serves_its_half():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
@@ -11,7 +12,9 @@ from typer.testing import CliRunner
 import edge_et
 from edge_et import errors
 from edge_et.cli.app import app
-from edge_et.cli.output import visible
+from edge_et.cli.options import seconds_of
+from edge_et.cli.output import _LIMITS, visible
+from edge_et.types import FinishReason
 from tests.fakes import FakeExtractor, FakeReasoner, fake_chain, picture
 
 QUESTION = "What colour is the star?"
@@ -114,6 +117,47 @@ def test_options_reach_the_library(image, use):
     assert (str(options["extractor"]), str(options["reasoner"])) == ("e", "r.gguf")
     assert (options["runtime"].device, options["runtime"].threads) == ("cpu", 2)
     assert "step by step" not in reasoner.asked[0]
+
+
+@pytest.mark.parametrize("command", ["ask", "think"])
+def test_effort_deadline_and_suppression_reach_the_reasoner(image, use, monkeypatch, command):
+    given = []
+    monkeypatch.setattr(
+        "edge_et.chain.Call.queued", lambda call: given.append(call.config), raising=True
+    )
+    source = (image,) if command == "ask" else ("--from", "-")
+    options = ("--effort", "high", "--deadline", "1500ms", "--allow-reflexive")
+    assert run(command, *source, QUESTION, *options, stdin="a star").exit_code == 0
+    assert run(command, *source, QUESTION, stdin="a star").exit_code == 0
+    assert [(c.effort, c.deadline_s, c.suppress_reflexive, c.think_tokens) for c in given] == [
+        ("high", 1.5, False, 4096),
+        ("medium", None, None, 1024),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("5s", 5.0), ("1.5", 1.5), ("800ms", 0.8), ("2m", 120.0), (" 3s", 3.0)]
+)
+def test_times(text, seconds):
+    assert seconds_of(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("option", ["--deadline=soon", "--deadline=0s", "--effort=x"])
+def test_wrong_times_and_efforts_are_2(image, use, option):
+    assert run("ask", image, QUESTION, option).exit_code == 2
+
+
+def test_an_answer_cut_for_the_deadline_is_7_and_says_so(image, use):
+    use(None, FakeReasoner(rest="so ", pause_s=0.01))
+    result = run("ask", image, QUESTION, "--deadline", "300ms")
+    assert result.exit_code == 7
+    assert result.stdout.strip()
+    assert "limit reached: the answer was cut for the deadline (--deadline)" in result.stderr
+
+
+def test_each_limit_has_its_words():
+    """A reason without words would end in a KeyError."""
+    assert set(_LIMITS) == set(get_args(FinishReason)) - {"stop"}
 
 
 @pytest.mark.parametrize("command", ["ask", "extract"])

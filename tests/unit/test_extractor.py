@@ -21,7 +21,7 @@ from edge_et.errors import (
     InputError,
     MissingArtifact,
 )
-from edge_et.extractor import ExtractionRun, Extractor, _device, _pick
+from edge_et.extractor import ExtractionRun, Extractor
 from edge_et.image import load_image
 from edge_et.manifest import (
     DecoderSpec,
@@ -32,6 +32,7 @@ from edge_et.manifest import (
     describe_part,
     write_manifest,
 )
+from edge_et.parts import device_for, pick
 
 TILE_PX, HIDDEN, VOCABULARY, STOP = 8, 3, 64, 63
 IMAGE_TOKENS = 4 + 1
@@ -74,13 +75,18 @@ class FakeDecoder:
     def start(self, capacity_tokens: int) -> Callable[[np.ndarray, int], np.ndarray]:
         self.capacity_tokens = capacity_tokens
         written = iter([*self.script, *[STOP] * 100])
+        prompt: list[np.ndarray] = []
 
         def step(embeddings: np.ndarray, past_tokens: int) -> np.ndarray:
             time.sleep(self.pause_s)
             assert past_tokens + len(embeddings) <= capacity_tokens
-            if past_tokens == 0:
-                self.prompt = embeddings
             logits = np.zeros(VOCABULARY, np.float32)
+            if len(embeddings) > 1:  # the prompt, up to the image's end and after it
+                assert past_tokens == sum(map(len, prompt))
+                prompt.append(embeddings)
+                self.prompt = np.concatenate(prompt)
+                if len(prompt) == 1:
+                    return logits
             logits[next(written)] = 1
             return logits
 
@@ -137,6 +143,7 @@ def collect(
     text: str = "abc",
     limits: ImageLimits = NO_LIMITS,
     ignore_stop: bool = False,
+    over: Callable[[int], bool] = lambda tokens: False,
 ) -> tuple[list[str], ExtractionRun]:
     image = load_image(Image.new("RGB", (20, 10)))
     stream = extractor.stream(
@@ -146,6 +153,7 @@ def collect(
         sampling=GREEDY,
         limits=limits,
         ignore_stop=ignore_stop,
+        over=over,
         cancelled=cancelled,
     )
     pieces = []
@@ -286,13 +294,13 @@ def test_the_part_that_suits_the_device() -> None:
 
     weights = part("decoder_fp16.onnx_data", "fp16")
     both = manifest(parts=(weights, part("a.onnx", "fp16"), part("b.onnx", "int8")))
-    assert _pick(both, "decoder", ".onnx", "cuda").path == "a.onnx"
-    assert _pick(both, "decoder", ".onnx", "cpu").path == "b.onnx"
+    assert pick(both, "decoder", ".onnx", "cuda").path == "a.onnx"
+    assert pick(both, "decoder", ".onnx", "cpu").path == "b.onnx"
     only = manifest(parts=(part("b.onnx", "int8"),))
-    assert _pick(only, "decoder", ".onnx", "cuda").path == "b.onnx"
-    assert _pick(both, "decoder", ".onnx", "cpu", "fp16").path == "a.onnx"
+    assert pick(only, "decoder", ".onnx", "cuda").path == "b.onnx"
+    assert pick(both, "decoder", ".onnx", "cpu", "fp16").path == "a.onnx"
     with pytest.raises(MissingArtifact, match="no decoder in q4; it has fp16, int8"):
-        _pick(both, "decoder", ".onnx", "cpu", "q4")
+        pick(both, "decoder", ".onnx", "cpu", "q4")
 
 
 def test_cuda_needs_a_decoder_that_it_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,7 +313,7 @@ def test_cuda_needs_a_decoder_that_it_can_run(monkeypatch: pytest.MonkeyPatch) -
         return manifest(parts=(part,))
 
     def used(precision: str, device: Device) -> str:
-        return _device(artifact(precision), RuntimeConfig(device=device))
+        return device_for(artifact(precision), RuntimeConfig(device=device))
 
     devices: tuple[Device, ...] = ("auto", "cuda", "cpu")
     assert [used("fp16", d) for d in devices] == ["cuda", "cuda", "cpu"]
@@ -318,3 +326,37 @@ def test_cuda_needs_a_decoder_that_it_can_run(monkeypatch: pytest.MonkeyPatch) -
 def test_a_template_that_the_image_policy_cannot_fill_is_refused() -> None:
     with pytest.raises(BadManifest, match="template smolvlm does not fit the image policy single"):
         replace(manifest(), template="smolvlm")
+
+
+def test_an_extraction_that_is_over_ends_before_the_next_token() -> None:
+    asked: list[int] = []
+
+    def over(tokens: int) -> bool:
+        asked.append(tokens)
+        return tokens == 3
+
+    pieces, run = collect(make([0] * 20)[0], over=over)
+    assert (run.text, run.generated_tokens) == ("".join(pieces), 3) == ("aaa", 3)
+    assert run.finish_reason == "extraction_deadline"
+    assert asked == [0, 1, 2, 3]
+    _, run = collect(make([0] * 20)[0], over=lambda tokens: True)
+    assert (run.text, run.generated_tokens) == ("", 0)
+
+
+def test_measuring_takes_a_tile_and_a_few_tokens() -> None:
+    extractor, vision, decoder = make([0] * 20, pause_s=0.01)
+    speed = extractor.measure()
+    assert vision.tiles == [(3, TILE_PX, TILE_PX)]
+    assert decoder.capacity_tokens == 68
+    assert speed.tile_s >= 0.01 and speed.decode_token_s >= 0.01
+    assert 0 < speed.prefill_token_s < speed.decode_token_s  # one run for many tokens
+    with pytest.raises(Cancelled):
+        extractor.measure(lambda: True)
+
+
+def test_the_costs_of_an_image() -> None:
+    extractor, _, _ = make([])
+    image = load_image(Image.new("RGB", (20, 10)))
+    (cost,) = extractor.image_costs(image, NO_LIMITS)
+    assert (cost.tiles, cost.tokens) == (1, IMAGE_TOKENS)
+    assert extractor.image_costs(image, ImageLimits(max_image_tokens=1)) == ()

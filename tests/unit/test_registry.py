@@ -79,3 +79,13 @@ def test_an_unknown_pair_lists_the_known_ones():
     with pytest.raises(UnknownModel, match=r"known are: .*starter") as caught:
         edge_et.load("nope")
     assert caught.value.exit_code == 4
+
+
+def test_which_pairs_think_without_reflexive_words():
+    known = registry()
+    suppressing = {name for name, pair in known.pairs.items() if pair.suppress_reflexive}
+    assert suppressing == {name for name in known.pairs if name.startswith("extract-think")}
+    assert not parse_registry(GOOD).pair("p").suppress_reflexive
+    assert parse_registry(GOOD + "suppress_reflexive = true\n").pair("p").suppress_reflexive
+    with pytest.raises(ArtifactError, match="neither true nor false"):
+        parse_registry(GOOD + 'suppress_reflexive = "yes"\n')

@@ -7,7 +7,7 @@ import pytest
 from edge_et.errors import Cancelled, ContextOverflow
 from edge_et.thinking import INSIST_TOKENS, NO_ANSWER, Budgets, Reasoned, plan_budgets, reason
 from edge_et.types import Chunk
-from tests.fakes import CLOSE, EOS, OPEN, FakeModel, FakeVocabulary
+from tests.fakes import CLOSE, EOS, LAST_LINE, OPEN, FakeModel, FakeVocabulary
 
 
 def run(
@@ -60,7 +60,7 @@ def test_the_budget_closes_the_thinking():
     done, _, model = run(script, think=3)
     assert (done.thinking, done.answer) == ("so so so", "Answer: 3")
     assert done.finish_reason == "think_budget"
-    assert model.read[3:6] == ["\n", CLOSE, "\n\n"]
+    assert model.read[3:8] == [*LAST_LINE, "\n", CLOSE, "\n\n"]
 
 
 def test_no_budget_thinks_nothing():
@@ -212,3 +212,69 @@ def test_ignoring_the_end_insists_on_nothing():
     done, _, model = run(["hm "], rest="\n", think=2, answer=3, ignore_stop=True)
     assert (done.answer_tokens, model.sampled) == (3, 5)
     assert done.answer == "hm"
+
+
+def test_what_is_written_to_close_can_be_cancelled():
+    """The last question before the closing is read is the caller's."""
+    asked = []
+    vocabulary = FakeVocabulary()
+    model = FakeModel(vocabulary, ["so "] * 9)
+    budgets = Budgets(think_tokens=3, answer_tokens=9, answer_cut="length", context_tokens=999)
+
+    def cancelled():
+        asked.append(len(model.read))
+        return len(asked) == 4  # three tokens, then the closing
+
+    with pytest.raises(Cancelled):
+        list(reason(model, vocabulary, budgets, thinking=True, cancelled=cancelled))
+    assert model.read == ["so "] * 3
+
+
+def test_insisting_can_be_cancelled():
+    vocabulary = FakeVocabulary()
+    model = FakeModel(vocabulary, [])
+    budgets = Budgets(think_tokens=0, answer_tokens=9, answer_cut="length", context_tokens=999)
+    told = iter([False])
+    with pytest.raises(Cancelled):
+        list(reason(model, vocabulary, budgets, thinking=False, cancelled=lambda: next(told, True)))
+    assert (model.read, model.sampled) == ([], 1)
+
+
+def test_thinking_closed_for_the_deadline_goes_straight_to_the_answer():
+    class Clock:
+        def think_spent(self, tokens: int) -> float:
+            return tokens / 3
+
+        def answer_over(self, tokens: int) -> bool:
+            return False
+
+    vocabulary = FakeVocabulary()
+    model = FakeModel(vocabulary, ["a ", "b ", "c ", " red"])
+    budgets = Budgets(think_tokens=99, answer_tokens=9, answer_cut="length", context_tokens=999)
+    stream = reason(model, vocabulary, budgets, thinking=True, clock=Clock())
+    with pytest.raises(StopIteration) as end:
+        while True:
+            next(stream)
+    done: Reasoned = end.value.value
+    assert (done.answer, done.finish_reason) == ("Answer: red", "think_deadline")
+    closing = [*LAST_LINE, "\n", CLOSE, "\n\n", "Answer", ":", " red"]
+    assert model.read == ["a ", "b ", "c ", *closing]
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        (["tri", "but", "e"], "tribute"),
+        (["so ", "but", "on"], "so on"),
+        (["so", " but", "ter"], "soter"),
+        (["1", "now", "\n", "now", "so"], "1now\nso"),
+    ],
+)
+def test_a_reflexive_word_inside_another_may_be_thought(script, said):
+    vocabulary = FakeVocabulary()
+    for word in script:
+        vocabulary.id(word)
+    model = FakeModel(vocabulary, [*script, CLOSE, "Answer", ":", " 1"])
+    budgets = Budgets(think_tokens=99, answer_tokens=9, answer_cut="length", context_tokens=999)
+    chunks = list(reason(model, vocabulary, budgets, thinking=True, suppress_reflexive=True))
+    assert joined(chunks, "thinking") == said

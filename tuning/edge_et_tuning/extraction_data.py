@@ -13,7 +13,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from edge_et.answers import answer_form
+from edge_et.forms import WORDING, answer_form
 from edge_et.prompts import extraction_prompt
 from edge_et_tuning.queries import FARTHER, KINDS, Query, solve
 from edge_et_tuning.questions import Question, described_view, full_view, sample_question
@@ -111,7 +111,7 @@ def description(scene: Scene, question: Question) -> str:
 
 def direct_prompt(question_text: str) -> str:
     """Return the user text that asks the extractor itself, without a reasoner."""
-    return f"{question_text}\nAnswer with the {answer_form(question_text).value} only."
+    return f"{question_text}\nAnswer with the {WORDING[answer_form(question_text)]} only."
 
 
 def extraction_turn(

@@ -12,7 +12,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from edge_et.answers import answer_form
+from edge_et.forms import WORDING, answer_form
 from edge_et.prompts import reasoning_prompt
 from edge_et_tuning.extraction_data import contradiction, statement
 from edge_et_tuning.queries import KINDS, solve
@@ -64,7 +64,7 @@ def exchange(
     text = _with_statement(write_view(view), scene, other, question, rng, turned_share)
     solution = solve(question.query, view)
     think = rng.random() >= _NO_THINK_SHARE
-    form = answer_form(question.text).value
+    form = WORDING[answer_form(question.text)]
     return Exchange(
         prompt=reasoning_prompt(text, question.text, think=think, form=form),
         thinking=solution.steps if think else None,

@@ -1,0 +1,1 @@
+"""What the extractor did before, kept by content: image features, KV prefixes, extractions."""
