@@ -86,6 +86,8 @@ class Timings:
     reason_prefill_s: float = 0.0
     think_decode_s: float = 0.0
     answer_decode_s: float = 0.0
+    check_s: float = 0.0
+    """The second look of `GenerationConfig.check`."""
     total_s: float = 0.0
     ttft_extract_s: float | None = None
     ttft_think_s: float | None = None

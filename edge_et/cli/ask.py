@@ -14,6 +14,8 @@ from edge_et.cli.output import (
     answer_stats,
     exit_if_cut,
     play,
+    print_contradictions,
+    print_evidence,
     print_found,
     print_json,
     print_notes,
@@ -39,6 +41,7 @@ def ask(
     answer_form: a.FORM = None,
     choices: a.CHOICES = None,
     schema: a.SCHEMA = None,
+    check: o.CHECK = False,
     seed: o.SEED = None,
     temperature: o.TEMPERATURE = None,
     vision: o.VISION = None,
@@ -48,6 +51,7 @@ def ask(
     disk_cache: o.DISK_CACHE = False,
     as_json: o.JSON = False,
     as_jsonl: o.JSONL = False,
+    evidence: o.EVIDENCE = False,
     quiet: o.QUIET = False,
     stats: o.STATS = False,
     debug: o.DEBUG = False,
@@ -72,6 +76,7 @@ def ask(
                 answer_budget=answer_budget,
                 deadline=deadline,
                 suppress_reflexive=suppress_reflexive,
+                check=check,
                 extract_budget=extract_budget,
                 seed=seed,
                 temperature=temperature,
@@ -87,6 +92,9 @@ def ask(
         if form == "text" and not quiet:
             print_notes(answer.image)
             print_found(answer)
+            print_contradictions(answer)
+        if evidence:
+            print_evidence(answer)
         if stats:
             answer_stats(answer, record)
         exit_if_cut(answer, quiet=quiet or form != "text")

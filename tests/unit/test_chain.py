@@ -20,7 +20,7 @@ from tests.fakes import FakeExtractor, FakeReasoner, fake_chain, picture
 QUESTION = "What colour is the star?"
 STAGES = (
     "queue_s", "measure_s", "image_s", "vision_s", "extract_prefill_s", "extract_decode_s",
-    "handoff_s", "reason_prefill_s", "think_decode_s", "answer_decode_s",
+    "handoff_s", "reason_prefill_s", "think_decode_s", "answer_decode_s", "check_s",
 )  # fmt: skip
 
 
