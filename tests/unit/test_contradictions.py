@@ -43,6 +43,7 @@ def test_the_same_object_described_differently(first, second, expected):
         ("A red star, a blue star.", "A blue star."),  # one of several
         ("2 red boats.", "3 blue boats are at sea; 2 red boats are not."),
         ("The red object is here.", "The blue object is here."),  # need not be the same thing
+        ("First a red star is seen.", "First a blue ring is seen."),  # of which list?
         ("From left to right: first a red star.", "From top to bottom: first a blue ring."),
         ("A woman in a red hat.", "A woman in a coat, blue like the sky."),
     ],

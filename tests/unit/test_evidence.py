@@ -84,6 +84,7 @@ def test_numbers_count():
     ]
     assert quoted(text, "How tall?", "That makes 120.", "?") == [("thinking", "120", "120")]
     assert quoted(text, "How tall?", "That makes 12.", "12") == []
+    assert quoted(text, "How tall?", "Step 7. Then 7.", "12") == []
 
 
 def test_an_echo_of_the_question_counts_when_it_is_the_whole_sentence():
@@ -110,6 +111,12 @@ def test_a_quotation_does_not_run_from_one_sentence_or_step_into_the_next():
         ("thinking", "Windows glow", "windows glow"),
     ]
     assert quoted(text, "?", "It is green. Tower of what?", "") == []
+
+
+def test_words_are_left_out_within_a_clause_alone():
+    assert quoted("A tower with tall windows.", "?", "tower windows", "") != []
+    assert quoted("A tower, tall windows.", "?", "tower windows", "") == []
+    assert quoted("A tower, tall windows.", "?", "tower tall", "") != []
 
 
 @given(st.text(max_size=60), st.text(max_size=60), st.text(max_size=20), st.text(max_size=20))
