@@ -40,7 +40,17 @@ if TYPE_CHECKING:
     )
     from edge_et.loading import load
     from edge_et.streams import AsyncStream, Stream
-    from edge_et.types import Answer, Chunk, Extraction, ImageReport, Served, Timings
+    from edge_et.types import (
+        Answer,
+        Chunk,
+        Contradiction,
+        Evidence,
+        Extraction,
+        ImageReport,
+        Quotation,
+        Served,
+        Timings,
+    )
 
 __version__ = "0.1.0"
 
@@ -56,18 +66,21 @@ _HOMES = {
     ),
     "loading": ("load",),
     "streams": ("AsyncStream", "Stream"),
-    "types": ("Answer", "Chunk", "Extraction", "ImageReport", "Served", "Timings"),
+    "types": (
+        "Answer", "Chunk", "Contradiction", "Evidence", "Extraction", "ImageReport", "Quotation",
+        "Served", "Timings",
+    ),
 }  # fmt: skip
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AccessDenied", "Answer", "ArtifactError", "AsyncStream", "BackendError", "BadManifest",
-    "Cancelled", "Chain", "ChecksumMismatch", "Chunk", "ContextOverflow", "DeviceUnavailable",
-    "DownloadFailed", "EdgeETError", "Extraction", "GenerationConfig", "ImageError", "ImageReport",
-    "InferenceFailed", "InputError", "InsufficientDisk", "LoadFailed", "MemoryImpossible",
-    "MissingArtifact", "MissingDependency", "RuntimeConfig", "SamplingConfig", "Served", "Stream",
-    "Timings",
-    "UnknownModel", "Unreachable", "__version__", "load",
+    "Cancelled", "Chain", "ChecksumMismatch", "Chunk", "ContextOverflow", "Contradiction",
+    "DeviceUnavailable", "DownloadFailed", "EdgeETError", "Evidence", "Extraction",
+    "GenerationConfig", "ImageError", "ImageReport", "InferenceFailed", "InputError",
+    "InsufficientDisk", "LoadFailed", "MemoryImpossible", "MissingArtifact", "MissingDependency",
+    "Quotation", "RuntimeConfig", "SamplingConfig", "Served", "Stream", "Timings", "UnknownModel",
+    "Unreachable", "__version__", "load",
 ]  # fmt: skip
 
 # A library keeps quiet unless its user configures logging.

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from edge_et import stages
+from edge_et import doubt, stages
 from edge_et.answer_spec import AnswerSpec, answer_spec
 from edge_et.config import GenerationConfig
 from edge_et.errors import Cancelled, InputError
@@ -71,9 +71,13 @@ class Chain:
             reasoner = self._reasoner_for(question)
             self._measure(self.extractor, reasoner, call)
             spec = answer_spec(question, call.config)
-            focus = focus_phrase(question)
-            notes = yield from self._extract(image, extraction_prompt(focus), focus, call)
-            return (yield from self._think(reasoner, notes, spec, call))
+
+            def answered(focus: str, call: Call) -> Generator[Chunk, None, Answer]:
+                notes = yield from self._extract(image, extraction_prompt(focus), focus, call)
+                return (yield from self._think(reasoner, notes, spec, call))
+
+            answer = yield from answered(focus_phrase(question), call)
+            return doubt.checked(answer, answered, call) if call.config.check else answer
 
         return Stream(self._in_turn(run, generation, cancelled))
 

@@ -125,6 +125,10 @@ class GenerationConfig:
     suppress_reflexive: bool | None = None
     """Keep words that reopen a train of thought ("wait", "but") out of the thinking
     (`edge_et.reflexive`). None: as the pair's row of the registry has it."""
+    check: bool = False
+    """Look a second time and say where the two looks contradict each other (`edge_et.doubt`). The
+    chunks of the second look are not streamed; it costs as much time as the first, the vision
+    tower's share aside. Only where there is an image."""
     deadline_s: float | None = None
     """The answer is due so many seconds after the call, waiting for other calls included
     (`edge_et.deadline`)."""
@@ -164,6 +168,11 @@ class GenerationConfig:
         # "not >" so that NaN is refused too
         if self.deadline_s is not None and not self.deadline_s > 0:
             raise InputError(f"deadline_s must be more than 0, not {self.deadline_s}")
+        if self.check and self.deadline_s is not None:
+            raise InputError(
+                "a second look takes the time that the deadline leaves for the first",
+                hint="leave out one of check and deadline_s",
+            )
         self._check_form()
 
     def _check_form(self) -> None:

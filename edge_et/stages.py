@@ -11,6 +11,7 @@ from edge_et.answer_spec import AnswerSpec
 from edge_et.clock import Clock, NoClock
 from edge_et.config import GenerationConfig, ImageLimits, SamplingConfig
 from edge_et.deadline import Pace
+from edge_et.evidence import find_evidence
 from edge_et.prompts import reasoning_prompt
 from edge_et.rates import ExtractorSpeed, Rates, ReasonerSpeed
 from edge_et.thinking import Demand
@@ -233,6 +234,9 @@ def think(
         form=spec.form,
         found=reading.found,
         data=spec.data(run.held),
+        evidence=find_evidence(
+            notes.text, spec.question, thinking=run.thinking, answer=reading.text
+        ),
     )
 
 

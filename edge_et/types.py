@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 ChunkKind = Literal["extraction", "thinking", "answer"]
+AnswerPart = Literal["thinking", "answer"]
+ContradictionKind = Literal["answer", "colour", "size", "shape", "pattern", "place", "count"]
 FinishReason = Literal[
     "stop",  # the model ended by itself
     "think_budget",  # thinking was closed at its budget; the answer is complete
@@ -84,6 +86,8 @@ class Timings:
     reason_prefill_s: float = 0.0
     think_decode_s: float = 0.0
     answer_decode_s: float = 0.0
+    check_s: float = 0.0
+    """The second look of `GenerationConfig.check`."""
     total_s: float = 0.0
     ttft_extract_s: float | None = None
     ttft_think_s: float | None = None
@@ -121,6 +125,46 @@ class Extraction:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quotation:
+    """Words of the extraction that come again in what was made of it.
+
+    All four are places in characters: `extraction.text[start:end]` and, in `thinking` or `text` of
+    the Answer (`part`), `[used_start:used_end]`.
+    """
+
+    start: int
+    end: int
+    part: AnswerPart
+    used_start: int
+    used_end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """A sentence of the extraction that the thinking or the answer uses."""
+
+    sentence: int
+    """Its number in the extraction, from 0."""
+    text: str
+    start: int
+    """In characters: `extraction.text[start:end]` is `text`."""
+    end: int
+    quotations: tuple[Quotation, ...]
+    """In the order of the thinking, those of the answer last. Never empty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contradiction:
+    """What a second look at the same image says otherwise."""
+
+    about: str
+    """`answer`, or the noun that both extractions speak of."""
+    kind: ContradictionKind
+    first: str
+    second: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """The answer with everything it rests on."""
 
@@ -135,6 +179,11 @@ class Answer:
     finish_reason: FinishReason
     timings: Timings
     pair: str
+    evidence: tuple[Evidence, ...] = ()
+    """The sentences of the extraction that are quoted, in their order."""
+    contradictions: tuple[Contradiction, ...] = ()
+    """Found by `GenerationConfig.check`: such an answer is wrong more often than others. Empty
+    without it."""
     form: AnswerForm = "short"
     found: Found = "whole"
     """How the answer was found in what the reasoner wrote."""

@@ -264,6 +264,43 @@ def again_command(
     write(as_json if format == "json" else again.markdown(report), None)
 
 
+@app.command()
+def injections(
+    reasoner: Annotated[
+        str | None, typer.Option(help="GGUF file, folder or name [the pair's].")
+    ] = None,
+    pair: Annotated[str, typer.Option(help="A pair of the registry.")] = "starter",
+    data: Annotated[
+        Path | None, typer.Option(help="Another test set; without it: 48 descriptions.")
+    ] = None,
+    think: Annotated[bool, typer.Option("--think/--no-think", help="Before answering.")] = True,
+    think_budget: Annotated[int, typer.Option(min=1, help="Tokens.")] = 256,
+    way: Annotated[
+        list[str] | None, typer.Option(help="Only these rows of the table; repeatable.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write what was said, a line each.")] = None,
+) -> None:
+    """Count how often a reasoner does what text in a picture orders, pasted and fenced."""
+    from edge_et.config import GenerationConfig
+    from edge_et.loading import locate
+    from edge_et_bench.injections import BUILT_IN, WAYS, attempt, lines, read_injections, table
+
+    items = read_injections(data or BUILT_IN)
+    generation = GenerationConfig(
+        think=think, think_budget_tokens=think_budget if think else 0, answer_budget_tokens=64
+    )
+    path, tried = locate("reasoner", reasoner, pair), []
+    with bar() as shown:
+        line = Shown(shown)
+        for name in way or WAYS:
+            for done, one in enumerate(attempt(path, name, items, generation)):
+                tried.append(one)
+                line.show(name, done + 1, len(items))
+    if out is not None:
+        write(lines(tried), out)
+    write(table(tried), None)
+
+
 app.command("peers")(peers)
 app.command("deadlines")(deadlines)
 

@@ -15,6 +15,8 @@ from edge_et.cli.output import (
     answer_stats,
     exit_if_cut,
     play,
+    print_contradictions,
+    print_evidence,
     print_found,
     print_json,
     print_notes,
@@ -41,6 +43,7 @@ def ask(
     answer_form: a.FORM = None,
     choices: a.CHOICES = None,
     schema: a.SCHEMA = None,
+    check: o.CHECK = False,
     seed: o.SEED = None,
     temperature: o.TEMPERATURE = None,
     vision: o.VISION = None,
@@ -51,6 +54,7 @@ def ask(
     max_memory: o.MAX_MEMORY = None,
     as_json: o.JSON = False,
     as_jsonl: o.JSONL = False,
+    evidence: o.EVIDENCE = False,
     quiet: o.QUIET = False,
     stats: o.STATS = False,
     debug: o.DEBUG = False,
@@ -79,6 +83,7 @@ def ask(
             answer_budget=answer_budget,
             deadline=deadline,
             suppress_reflexive=suppress_reflexive,
+            check=check,
             extract_budget=extract_budget,
             seed=seed,
             temperature=temperature,
@@ -98,6 +103,9 @@ def ask(
         if form == "text" and not quiet:
             print_notes(answer.image)
             print_found(answer)
+            print_contradictions(answer)
+        if evidence:
+            print_evidence(answer)
         if stats:
             answer_stats(answer, record)
             print_plan(chain)

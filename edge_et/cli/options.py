@@ -120,6 +120,15 @@ TEMPERATURE = Annotated[
     float | None,
     typer.Option(help="Of the reasoner; 0 is greedy [default: the model's own]."),
 ]
+CHECK = Annotated[
+    bool,
+    typer.Option(
+        "--check", help="Look a second time and say what of the two looks contradicts the other."
+    ),
+]
+EVIDENCE = Annotated[
+    bool, typer.Option("--evidence", help="Sentences of the extraction that are used, on stderr.")
+]
 JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 JSONL = Annotated[
     bool, typer.Option("--jsonl", help="Print an event a line on stdout, the result last.")
@@ -206,6 +215,7 @@ def generation_config(
     max_image_tokens: int | None = None,
     deadline: float | None = None,
     suppress_reflexive: bool | None = None,
+    check: bool = False,
 ) -> GenerationConfig:
     """Return the settings of one call; what is None stays as in `asked`, or at its default. Without
     a chain the reasoner's sampling stays at its own, as for planning."""
@@ -224,6 +234,7 @@ def generation_config(
         answer_budget_tokens=answer_budget,
         deadline_s=deadline,
         suppress_reflexive=suppress_reflexive,
+        check=check,
         reasoner_sampling=_sampling(chain, seed, temperature),
         max_tiles=max_tiles,
         max_image_tokens=max_image_tokens,

@@ -97,6 +97,27 @@ def print_found(answer: Answer) -> None:
         typer.echo("answer: what was written had another form; insisted under a grammar", err=True)
 
 
+def print_contradictions(answer: Answer) -> None:
+    """Say on stderr what a second look says otherwise."""
+    for one in answer.contradictions:
+        about = "the answer" if one.kind == "answer" else f"{one.about}, {one.kind}"
+        text = f"doubt: {about}: {one.first!r}, at a second look {one.second!r}"
+        typer.echo(visible(text, sys.stderr), err=True)
+
+
+def print_evidence(answer: Answer) -> None:
+    """Print to stderr the sentences that are used, and the words of each that come again."""
+    for one in answer.evidence:
+        typer.echo(visible(f"evidence {one.sentence + 1}: {one.text}", sys.stderr), err=True)
+        for quotation in one.quotations:
+            used = answer.thinking if quotation.part == "thinking" else answer.text
+            words = used[quotation.used_start : quotation.used_end]
+            line = f"  {quotation.part}: {' '.join(words.split())}"
+            typer.echo(visible(line, sys.stderr), err=True)
+    if not answer.evidence:
+        typer.echo("evidence: no words of the extraction are used", err=True)
+
+
 def answer_record(answer: Answer, chain: Chain, device: str) -> dict[str, Any]:
     """Return the result of `ask` and `think` as plain data."""
     record = asdict(answer)

@@ -18,6 +18,7 @@ from edge_et.cli.output import (
     answer_stats,
     exit_if_cut,
     play,
+    print_evidence,
     print_found,
     print_json,
     print_plan,
@@ -49,6 +50,7 @@ def think(
     max_memory: o.MAX_MEMORY = None,
     as_json: o.JSON = False,
     as_jsonl: o.JSONL = False,
+    evidence: o.EVIDENCE = False,
     quiet: o.QUIET = False,
     stats: o.STATS = False,
     debug: o.DEBUG = False,
@@ -85,6 +87,8 @@ def think(
             print_json({"event": "result"} | record if form == "jsonl" else record)
         if form == "text" and not quiet:
             print_found(answer)
+        if evidence:
+            print_evidence(answer)
         if stats:
             answer_stats(answer, record)
             print_plan(chain)

@@ -63,6 +63,30 @@ def draw(
 
 
 @app.command()
+def doubt(
+    pair: str = "starter",
+    scenes: int = 1000,
+    seed: int = 930_000_000,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="JSON lines, one a question; a run that was stopped goes on with them."),
+    ] = None,
+) -> None:
+    """Ask with a second look, and say how often answers with contradictions are wrong."""
+    import edge_et
+    from edge_et_tuning.doubt import ask_twice, read_results, summary
+
+    results = read_results(out)
+    with edge_et.load(pair) as chain:
+        for result in ask_twice(chain, scenes, seed, skip=len(results)):
+            results.append(result)
+            if out is not None:
+                with out.open("a", encoding="utf-8") as lines:
+                    lines.write(json.dumps(asdict(result)) + "\n")
+    typer.echo(summary(results), nl=False)
+
+
+@app.command()
 def evaluate(
     pair: str = "starter",
     scenes: int = 1000,
