@@ -8,6 +8,7 @@ from typing import Literal
 from edge_et.errors import InputError
 
 Device = Literal["auto", "cpu", "cuda"]
+FOCUS_MODES = ("auto", "question", "reasoner", "none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +88,15 @@ class GenerationConfig:
     max_image_tokens: int | None = None
     """Positions that the image takes in the extractor's prompt."""
     ignore_stop: bool = False
-    """Run every part to its whole budget, as measuring needs it: no end is sampled."""
+    """Run every part to its whole budget, as measuring needs it: no end is sampled, and nothing is
+    looked at again."""
+    focus: str = "auto"
+    """What the extraction pays attention to. `question`: the phrase that a rule makes of the
+    question; `reasoner`: one that the reasoner writes; `none`: the whole image; `auto`: what
+    measured best for the pair; anything else is the phrase itself."""
+    looks: int = 1
+    """How many more looks at the image the reasoner may have when the notes lack what the question
+    needs."""
 
     @property
     def image_limits(self) -> ImageLimits:
@@ -99,6 +108,10 @@ class GenerationConfig:
         for name in ("answer_budget_tokens", "extraction_budget_tokens"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not self.focus.strip():
+            raise InputError("the focus is empty", hint="none looks at the whole image")
+        if self.looks < 0:
+            raise InputError(f"looks must not be negative, not {self.looks}")
         for name in ("max_tiles", "max_image_tokens"):
             value = getattr(self, name)
             if value is not None and value < 1:

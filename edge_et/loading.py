@@ -43,7 +43,9 @@ def load(
             eyes.close()
         raise
     names = [_name("extractor", extractor, pair), _name("reasoner", reasoner, pair)]
-    return Chain(eyes, thinker, pair="+".join(dict.fromkeys(names)))
+    # measured for the pair as it is, not for a half of it beside another
+    focus = "question" if extractor or reasoner else registry().pair(pair).focus
+    return Chain(eyes, thinker, pair="+".join(dict.fromkeys(names)), focus=focus)
 
 
 def locate(half: Half, choice: Choice, pair: str) -> Path:

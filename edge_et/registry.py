@@ -20,6 +20,7 @@ DEFAULT_PAIR = "starter"
 
 Kind = Literal["extractor", "reasoner"]
 Form = Literal["artifact", "checkpoint"]
+PairFocus = Literal["question", "reasoner", "none"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,8 @@ class PairRecord:
     extractor: ModelRecord
     reasoner: ModelRecord
     summary: str
+    focus: PairFocus = "question"
+    """What measured best for the pair: who makes the focus phrase (`GenerationConfig.focus`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,12 +139,16 @@ def parse_registry(text: str, where: str = "models.toml") -> Registry:
     pairs = {}
     for name, row in tables["pairs"].items():
         place = f"{where}: pairs.{name}"
-        fields = _fields(row, ("extractor", "reasoner", "summary"), place)
+        fields = _fields(row, ("extractor", "reasoner", "summary"), place, optional=("focus",))
+        focus = fields.get("focus", "question")
+        if focus not in get_args(PairFocus):
+            raise ArtifactError(f"{place}: focus is none of {', '.join(get_args(PairFocus))}")
         pairs[name] = PairRecord(
             name=name,
             extractor=_named(extractors, fields["extractor"], place),
             reasoner=_named(reasoners, fields["reasoner"], place),
             summary=fields["summary"],
+            focus=focus,
         )
     return Registry(extractors=extractors, reasoners=reasoners, pairs=pairs)
 

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from edge_et.answers import answer_form, parse_answer
 from edge_et.config import GenerationConfig, ImageLimits, SamplingConfig
+from edge_et.focus import Focus
+from edge_et.missing import not_seen, said_missing
+from edge_et.notes import notes_of
 from edge_et.prompts import reasoning_prompt
 from edge_et.types import Answer, Chunk, ChunkKind, Extraction, FinishReason, Timings
 
@@ -44,6 +47,9 @@ class ReasonerLike(Protocol):
 
     @property
     def can_think(self) -> bool: ...
+
+    @property
+    def says_missing(self) -> bool: ...
 
     def stream(
         self,
@@ -86,6 +92,10 @@ class Call:
             passed_s = time.perf_counter() - self._started_s
             self._timings = replace(self._timings, **{names[kind]: passed_s})
 
+    def unanswered(self) -> None:
+        """Note that what was seen of an answer was none."""
+        self._timings = replace(self._timings, ttfa_s=None)
+
     def timings(self) -> Timings:
         return replace(self._timings, total_s=time.perf_counter() - self._started_s)
 
@@ -94,7 +104,7 @@ def extract(
     extractor: ExtractorLike,
     load: Callable[[], LoadedImage],
     user_text: str,
-    focus: str,
+    focus: Focus,
     call: Call,
 ) -> Generator[Chunk, None, Extraction]:
     """Stage 1: what of the image matters, written down."""
@@ -119,7 +129,9 @@ def extract(
     )
     return Extraction(
         text=run.text,
-        focus_phrase=focus,
+        focus_phrase=focus.phrase,
+        focus_source=focus.source,
+        notes=focus.notes,
         image=run.image,
         prompt_tokens=run.prompt_tokens,
         generated_tokens=run.generated_tokens,
@@ -129,13 +141,25 @@ def extract(
 
 
 def think(
-    reasoner: ReasonerLike, notes: Extraction, question: str, pair: str, call: Call
+    reasoner: ReasonerLike,
+    notes: Extraction,
+    question: str,
+    pair: str,
+    call: Call,
+    looks: tuple[Extraction, ...] = (),
 ) -> Generator[Chunk, None, Answer]:
-    """Stage 2: thinking over the extraction, and the answer."""
+    """Stage 2: thinking over the extraction and the further looks, and the answer."""
     config = call.config
     thinks = config.think and reasoner.can_think
+    text = notes_of(notes, looks)
     chunks = reasoner.stream(
-        reasoning_prompt(notes.text, question, think=thinks, form=answer_form(question).value),
+        reasoning_prompt(
+            text,
+            question,
+            think=thinks,
+            form=answer_form(question).value,
+            or_missing=config.looks > 0 and not reasoner.says_missing,
+        ),
         think=thinks,
         think_budget_tokens=config.think_budget_tokens,
         answer_budget_tokens=config.answer_budget_tokens,
@@ -150,16 +174,21 @@ def think(
         think_decode_s=run.think_s,
         answer_decode_s=run.answer_s,
     )
+    missing = said_missing(run.answer, text)
     return Answer(
-        text=parse_answer(run.answer, question),
+        text=parse_answer(run.answer, question) if missing is None else not_seen(missing),
         thinking=run.thinking,
         extraction=notes,
         prompt_tokens=run.prompt_tokens,
         think_tokens=run.think_tokens,
         answer_tokens=run.answer_tokens,
-        finish_reason=_finish_reason(notes, run.finish_reason),
+        finish_reason=(
+            _finish_reason(notes, run.finish_reason) if missing is None else "insufficient"
+        ),
         timings=call.timings(),
         pair=pair,
+        looks=looks,
+        missing=missing,
     )
 
 

@@ -148,6 +148,7 @@ class FakeReasoner:
     answer: Sequence[str] = ("Answer", ":", " red")
     rest: str = EOS
     can_think: bool = True
+    says_missing: bool = False
     context_tokens: int = 4096
     device: str = "cpu"
     threads: int = 1

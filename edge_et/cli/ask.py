@@ -14,6 +14,7 @@ from edge_et.cli.output import (
     exit_if_cut,
     play,
     print_json,
+    print_looks,
     print_notes,
     print_text,
 )
@@ -29,6 +30,8 @@ def ask(
     think_budget: o.THINK_BUDGET = None,
     answer_budget: o.ANSWER_BUDGET = None,
     extract_budget: o.EXTRACT_BUDGET = None,
+    focus: o.FOCUS = "auto",
+    looks: o.LOOKS = 1,
     max_tiles: o.MAX_TILES = None,
     max_image_tokens: o.MAX_IMAGE_TOKENS = None,
     seed: o.SEED = None,
@@ -61,6 +64,8 @@ def ask(
                 temperature=temperature,
                 max_tiles=max_tiles,
                 max_image_tokens=max_image_tokens,
+                focus=focus,
+                looks=looks,
             )
             answer = play(chain.stream(source, question, generation), form=form, quiet=quiet)
             record = answer_record(answer, chain, device)
@@ -69,6 +74,7 @@ def ask(
         else:
             print_json({"event": "result"} | record if form == "jsonl" else record)
         if form == "text" and not quiet:
+            print_looks(answer)
             print_notes(answer.image)
         if stats:
             answer_stats(answer, record)

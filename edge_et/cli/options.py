@@ -52,6 +52,18 @@ MAX_TILES = Annotated[
 MAX_IMAGE_TOKENS = Annotated[
     int | None, typer.Option(min=1, help="Image tokens in the extractor's prompt, at most.")
 ]
+FOCUS = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|question|reasoner|none|WORDS",
+        help="What the extraction pays attention to: a phrase made of the question by rule, or "
+        "written by the reasoner; nothing in particular; or your own words.",
+    ),
+]
+LOOKS = Annotated[
+    int,
+    typer.Option(min=0, help="Further looks at the image where the description lacks the answer."),
+]
 SEED = Annotated[int | None, typer.Option(help="Seed of the reasoner's sampling.")]
 TEMPERATURE = Annotated[
     float | None,
@@ -115,6 +127,8 @@ def generation_config(
     temperature: float | None = None,
     max_tiles: int | None = None,
     max_image_tokens: int | None = None,
+    focus: str = "auto",
+    looks: int = 1,
 ) -> GenerationConfig:
     """Return the settings of one call; what is None stays at its default."""
     from edge_et.config import GenerationConfig
@@ -129,6 +143,8 @@ def generation_config(
         reasoner_sampling=_sampling(chain, seed, temperature),
         max_tiles=max_tiles,
         max_image_tokens=max_image_tokens,
+        focus=focus,
+        looks=looks,
         **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
     )
 
