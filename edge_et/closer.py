@@ -20,8 +20,10 @@ from edge_et.regions import Region
 SHRUNK = 1.5
 """How many times smaller an image must have been seen for a closer look to show more."""
 _SHARES = (0.2, 0.25, 0.35, 0.5)
-_HELD = 0.7
+_HELD = 0.9
 _CELLS = 40
+_MARGIN = 1.25
+_TRACE = 0.02
 _WORK_PX = 1600
 _PLACED_SHARE = 0.5
 _GRID_PLACE = re.compile(r"\bat ([1-9]) ([1-9])\b")
@@ -117,7 +119,7 @@ def _most_lost(lost: F64, least_share: float, taken: Sequence[Region]) -> Region
     for share in sorted({max(s, min(least_share, _SHARES[-1])) for s in _SHARES}):
         best, held = _heaviest(left, share)
         if held >= _HELD * total:
-            break
+            return _centred(left, best, min(_MARGIN * share, _SHARES[-1]))
     return best
 
 
@@ -130,6 +132,18 @@ def _heaviest(cells: F64, share: float) -> tuple[Region, float]:
     top, left = float(row) / _CELLS, float(column) / _CELLS
     reach = side / _CELLS
     return Region(top=top, left=left, bottom=top + reach, right=left + reach), float(windows.max())
+
+
+def _centred(cells: F64, window: Region, share: float) -> Region:
+    """Return a window of that share around the middle of what `window` holds."""
+    rows, columns = _cells(window.top, window.bottom), _cells(window.left, window.right)
+    inside = cells[rows, columns]
+    down, across = np.nonzero(inside > _TRACE * inside.max())
+    middle = [
+        start + (float(held.min() + held.max()) + 1) / 2 / _CELLS
+        for start, held in ((window.top, down), (window.left, across))
+    ]
+    return _around(middle[0], middle[1], share=share)
 
 
 def _cells(start: float, end: float) -> slice:

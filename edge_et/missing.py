@@ -86,10 +86,14 @@ def not_seen(missing: str) -> str:
 
 
 def focus_on(missing: str, question: str) -> Focus:
-    """Return the focus of another look: what is missing, or what is asked for where nothing was
-    named or an answer stands in it."""
+    """Return the focus of another look: the question's own, unless the reasoner misses a thing that
+    the question does not name.
+
+    A small reasoner finds that something is missing far better than it words it, and of the things
+    that the question names the rule's phrase says more.
+    """
     phrase = " ".join(strip_options(missing).split())
-    if not phrase:
+    if not content_words(phrase) - content_words(question):
         return Focus(phrase=focus_phrase(question))
     told = leak_of(phrase, question)
     if told is None:
