@@ -115,9 +115,7 @@ def test_an_image_that_was_seen_whole_is_not_looked_at_closer():
 
 def test_a_place_that_the_notes_name_is_looked_at():
     image = load_image(picture())
-    region = closer_region(
-        image, (8, 12), "a sign in the lower left corner", "the sign", []
-    )
+    region = closer_region(image, (8, 12), "a sign in the lower left corner", "the sign", [])
     assert region is not None
     assert region.name == "the lower left part"
     grid = closer_region(image, (8, 12), "first a star at 1 9", "the star", [])

@@ -66,6 +66,7 @@ STARTER = Recipe(
     places=Schedule(steps=2600, batch_size=32, peak_lr=1.5e-3),
     reasoner_places=Schedule(steps=2400, batch_size=48, peak_lr=1.5e-3),
     sizes=Schedule(steps=640, batch_size=48, peak_lr=8e-4),
+    # the shipped one had the rate of a phase of 450 steps up to step 200
     looks=Schedule(steps=260, batch_size=48, peak_lr=8e-4),
     scenes=90_000,
 )
