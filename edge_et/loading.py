@@ -48,6 +48,8 @@ def load(
         thinker,
         pair="+".join(dict.fromkeys(names)),
         suppress_reflexive=not reasoner and registry().pair(pair).suppress_reflexive,
+        # measured for the pair as it is, not for a half of it beside another
+        focus="question" if extractor or reasoner else registry().pair(pair).focus,
     )
 
 

@@ -101,6 +101,11 @@ class Reasoner:
         return self._words.think_marks is not None
 
     @property
+    def says_missing(self) -> bool:
+        """Whether it was trained to say what a description lacks."""
+        return self.manifest is not None and self.manifest.says_missing
+
+    @property
     def context_tokens(self) -> int:
         return self._loaded().context_tokens
 

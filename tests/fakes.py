@@ -218,6 +218,7 @@ class FakeReasoner:
     answer: Sequence[str] = ("Answer", ":", " red")
     rest: str = EOS
     has_think_marks: bool = True
+    says_missing: bool = False
     pause_s: float = 0.0
     measured: int = 0
     context_tokens: int = 4096

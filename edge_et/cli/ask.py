@@ -16,6 +16,7 @@ from edge_et.cli.output import (
     play,
     print_found,
     print_json,
+    print_looks,
     print_notes,
     print_text,
 )
@@ -34,6 +35,8 @@ def ask(
     deadline: o.DEADLINE = None,
     suppress_reflexive: o.SUPPRESS_REFLEXIVE = None,
     extract_budget: o.EXTRACT_BUDGET = None,
+    focus: o.FOCUS = "auto",
+    looks: o.LOOKS = 1,
     max_tiles: o.MAX_TILES = None,
     max_image_tokens: o.MAX_IMAGE_TOKENS = None,
     answer_form: a.FORM = None,
@@ -77,6 +80,8 @@ def ask(
                 temperature=temperature,
                 max_tiles=max_tiles,
                 max_image_tokens=max_image_tokens,
+                focus=focus,
+                looks=looks,
             )
             answer = play(chain.stream(source, question, generation), form=form, quiet=quiet)
             record = answer_record(answer, chain, device)
@@ -85,6 +90,7 @@ def ask(
         else:
             print_json({"event": "result"} | record if form == "jsonl" else record)
         if form == "text" and not quiet:
+            print_looks(answer)
             print_notes(answer.image)
             print_found(answer)
         if stats:

@@ -109,6 +109,18 @@ MAX_TILES = Annotated[
 MAX_IMAGE_TOKENS = Annotated[
     int | None, typer.Option(min=1, help="Image tokens in the extractor's prompt, at most.")
 ]
+FOCUS = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|question|reasoner|none|WORDS",
+        help="What the extraction pays attention to: a phrase made of the question by rule, or "
+        "written by the reasoner; nothing in particular; or your own words.",
+    ),
+]
+LOOKS = Annotated[
+    int,
+    typer.Option(min=0, help="Further looks at the image where the description lacks the answer."),
+]
 SEED = Annotated[int | None, typer.Option(help="Seed of the reasoner's sampling.")]
 TEMPERATURE = Annotated[
     float | None,
@@ -179,6 +191,8 @@ def generation_config(
     max_image_tokens: int | None = None,
     deadline: float | None = None,
     suppress_reflexive: bool | None = None,
+    focus: str = "auto",
+    looks: int = 1,
 ) -> GenerationConfig:
     """Return the settings of one call; what is None stays as in `asked`, or at its default."""
     from dataclasses import replace
@@ -199,6 +213,8 @@ def generation_config(
         reasoner_sampling=_sampling(chain, seed, temperature),
         max_tiles=max_tiles,
         max_image_tokens=max_image_tokens,
+        focus=focus,
+        looks=looks,
         **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
     )
 

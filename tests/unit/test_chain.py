@@ -19,8 +19,8 @@ from tests.fakes import FakeExtractor, FakeReasoner, fake_chain, picture
 
 QUESTION = "What colour is the star?"
 STAGES = (
-    "queue_s", "measure_s", "image_s", "vision_s", "extract_prefill_s", "extract_decode_s",
-    "handoff_s", "reason_prefill_s", "think_decode_s", "answer_decode_s",
+    "queue_s", "measure_s", "focus_s", "image_s", "vision_s", "extract_prefill_s",
+    "extract_decode_s", "handoff_s", "reason_prefill_s", "think_decode_s", "answer_decode_s",
 )  # fmt: skip
 
 
@@ -47,7 +47,11 @@ def test_the_prompts_are_the_two_of_the_method():
     assert extractor.asked == [extraction_prompt("the colour of the star")]
     assert reasoner.asked == [
         reasoning_prompt(
-            "a red star left of a blue ring", QUESTION, think=True, form="short answer"
+            "a red star left of a blue ring",
+            QUESTION,
+            think=True,
+            form="short answer",
+            or_missing=True,
         )
     ]
 
