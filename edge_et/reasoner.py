@@ -31,6 +31,8 @@ class ReasonerRun:
     answer: str
     """As written, marker included. Never blank."""
     prompt_tokens: int
+    reused_tokens: int
+    """Of the prompt: what the KV cache held already."""
     think_tokens: int
     answer_tokens: int
     finish_reason: FinishReason
@@ -138,7 +140,7 @@ class Reasoner:
         )
         prefill_started_s = time.perf_counter()
         context = self._context_of(budgets.context_tokens)
-        context.start(prompt, sampling or self.sampling, cancelled)
+        reused = context.start(prompt, sampling or self.sampling, cancelled)
         prefilled_s = time.perf_counter()
         done: Reasoned = yield from reason(
             context,
@@ -152,6 +154,7 @@ class Reasoner:
             thinking=done.thinking,
             answer=done.answer,
             prompt_tokens=len(prompt),
+            reused_tokens=reused,
             think_tokens=done.think_tokens,
             answer_tokens=done.answer_tokens,
             finish_reason=done.finish_reason,
@@ -166,6 +169,11 @@ class Reasoner:
         model = self._loaded()
         frame = self._template.frame(think=think if self.can_think else None)
         return encode(frame, user_text, tokenize=model.tokenize, marker=model.marker)
+
+    def forget(self) -> None:
+        """Drop what the KV cache holds, so that the next call reads its whole prompt."""
+        if self._context is not None:
+            self._context.forget()
 
     def close(self) -> None:
         """Free the weights and the KV cache; a later `stream` is refused."""

@@ -155,6 +155,7 @@ def think(
         thinking=run.thinking,
         extraction=notes,
         prompt_tokens=run.prompt_tokens,
+        reused_tokens=run.reused_tokens,
         think_tokens=run.think_tokens,
         answer_tokens=run.answer_tokens,
         finish_reason=_finish_reason(notes, run.finish_reason),

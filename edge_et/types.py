@@ -92,6 +92,9 @@ class Answer:
     extraction: Extraction
     prompt_tokens: int
     """Of the reasoner."""
+    reused_tokens: int = 0
+    """Of the prompt: not read again, because the reasoner held them from an earlier call or had
+    read them while the extractor wrote."""
     think_tokens: int
     answer_tokens: int
     finish_reason: FinishReason

@@ -185,6 +185,7 @@ class FakeReasoner:
             thinking=done.thinking,
             answer=done.answer,
             prompt_tokens=len(user_text.split()),
+            reused_tokens=0,
             think_tokens=done.think_tokens,
             answer_tokens=done.answer_tokens,
             finish_reason=done.finish_reason,

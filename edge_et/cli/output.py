@@ -132,7 +132,7 @@ def answer_stats(answer: Answer, record: dict[str, Any]) -> None:
         tokens={
             "extract_prefill": answer.extraction.prompt_tokens,
             "extract_decode": answer.extraction.generated_tokens,
-            "reason_prefill": answer.prompt_tokens,
+            "reason_prefill": answer.prompt_tokens - answer.reused_tokens,
             "think_decode": answer.think_tokens,
             "answer_decode": answer.answer_tokens,
         },
