@@ -16,6 +16,7 @@ from edge_et import stages
 from edge_et.config import GenerationConfig
 from edge_et.errors import Cancelled, InputError
 from edge_et.focus import focus_phrase
+from edge_et.handoff import read_along
 from edge_et.prompts import extraction_prompt
 from edge_et.stages import Call, Cancel, ExtractorLike, ReasonerLike
 from edge_et.streams import AsyncStream, RecordT, Stream
@@ -42,10 +43,13 @@ class Chain:
         *,
         pair: str,
         load_image: Callable[[ImageInput], LoadedImage] | None = None,
+        handoff: bool = False,
     ) -> None:
+        """`handoff`: the reasoner reads what the extractor writes while it writes."""
         self.pair = pair
         self.extractor = extractor
         self.reasoner = reasoner
+        self.handoff = handoff
         self._load_image = load_image or _load_image
         self._turns = _Turns()
 
@@ -62,7 +66,10 @@ class Chain:
         def run(call: Call) -> Generator[Chunk, None, Answer]:
             reasoner = self._reasoner_for(question)
             focus = focus_phrase(question)
-            notes = yield from self._extract(image, extraction_prompt(focus), focus, call)
+            extraction = self._extract(image, extraction_prompt(focus), focus, call)
+            if self.handoff:
+                extraction = read_along(extraction, reasoner, call)
+            notes = yield from extraction
             return (yield from stages.think(reasoner, notes, question, self.pair, call))
 
         return Stream(self._in_turn(run, generation, cancelled))

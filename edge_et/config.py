@@ -8,6 +8,7 @@ from typing import Literal
 from edge_et.errors import InputError
 
 Device = Literal["auto", "cpu", "cuda"]
+Handoff = Literal["auto", "on", "off"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,10 +26,16 @@ class RuntimeConfig:
     decoder_precision: str | None = None
     verify_hashes: bool = False
     """Hash every file against the manifest at load (reads all weights once)."""
+    handoff: Handoff = "auto"
+    """Whether the reasoner reads what the extractor writes while it writes (docs/handoff.md).
+    "auto": as `edge-et doctor --tune` measured it here; unmeasured, only where the two do not
+    share their cores."""
 
     def __post_init__(self) -> None:
         if self.device not in ("auto", "cpu", "cuda"):
             raise InputError(f"unknown device {self.device!r}", hint="use auto, cpu or cuda")
+        if self.handoff not in ("auto", "on", "off"):
+            raise InputError(f"unknown handoff {self.handoff!r}", hint="use auto, on or off")
         if self.threads is not None and self.threads < 1:
             raise InputError(f"threads must be at least 1, not {self.threads}")
 

@@ -168,12 +168,12 @@ class Context:
     def start(
         self, prompt: Sequence[int], sampling: SamplingConfig, stop: Callable[[], bool]
     ) -> int:
-        """Read the prompt and take a fresh sampler; return how many of its tokens were held already.
+        """Read the prompt, take a fresh sampler; return how many tokens of it were held already.
 
         Of what was read before, the blocks that the prompt begins with are kept. `stop` is asked
         between the layers of the model, so that a long prompt can be cancelled.
         """
-        whole = _whole_blocks(len(prompt) - 1)  # one is left to give the logits
+        whole = _whole_blocks(max(0, len(prompt) - 1))  # one is left to give the logits
         kept = self._keep(prompt[:whole])
         if self._sampler:
             self._api.llama_sampler_free(self._sampler)

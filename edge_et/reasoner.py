@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_et import llama, llama_library
-from edge_et.chat import CLOSE, CLOSING, OPEN, ChatTemplate, encode
+from edge_et.chat import CLOSE, CLOSING, OPEN, ChatTemplate, Frame, encode
 from edge_et.config import RuntimeConfig, SamplingConfig
 from edge_et.errors import InputError, LoadFailed
 from edge_et.gguf_header import read_header, require_chat
@@ -57,6 +57,8 @@ class Reasoner:
                 hint="take an instruction-tuned model, or export it with its chat template",
             )
         self.manifest, self.threads, self.device = manifest, threads, model.device
+        self.ahead_threads = threads
+        """For reading beside a working extractor."""
         self._model: llama.Model | None = model
         self._context: llama.Context | None = None
         self._template = ChatTemplate(
@@ -163,6 +165,26 @@ class Reasoner:
             think_s=done.think_s,
             answer_s=done.answer_s,
         )
+
+    def read_ahead(
+        self,
+        opening: str,
+        *,
+        think: bool,
+        reserve_tokens: int,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> int:
+        """Read what the next user text will begin with; return how many tokens are held.
+
+        `reserve_tokens`: the context that the whole call will probably need. Blocks, so it is for
+        a thread of its own, which must end before `stream`. Raises Cancelled, InferenceFailed.
+        """
+        model = self._loaded()
+        frame = self._template.frame(think=think if self.can_think else None)
+        beginning = Frame(before=frame.before, after="")
+        ids = encode(beginning, opening, tokenize=model.tokenize, marker=model.marker)
+        context = self._context_of(min(reserve_tokens, self.context_tokens))
+        return context.read_ahead(ids, cancelled, threads=self.ahead_threads)
 
     def prompt_ids(self, user_text: str, *, think: bool) -> tuple[int, ...]:
         """Return the whole prompt; no special token comes from `user_text`."""

@@ -57,6 +57,10 @@ class ReasonerLike(Protocol):
         cancelled: Cancel,
     ) -> Generator[Chunk, None, ReasonerRun]: ...
 
+    def read_ahead(
+        self, opening: str, *, think: bool, reserve_tokens: int, cancelled: Cancel
+    ) -> int: ...
+
     def close(self) -> None: ...
 
 

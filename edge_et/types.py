@@ -61,6 +61,8 @@ class Timings:
     reason_prefill_s: float = 0.0
     think_decode_s: float = 0.0
     answer_decode_s: float = 0.0
+    reason_prefill_hidden_s: float = 0.0
+    """Not a stage: prefill of the reasoner while the extractor was at work (docs/handoff.md)."""
     total_s: float = 0.0
     ttft_extract_s: float | None = None
     ttft_think_s: float | None = None

@@ -153,6 +153,7 @@ class FakeReasoner:
     threads: int = 1
     asked: list[str] = field(default_factory=list)
     sampled_with: list[SamplingConfig | None] = field(default_factory=list)
+    read: list[str] = field(default_factory=list)
     closed: bool = False
 
     def stream(
@@ -194,6 +195,12 @@ class FakeReasoner:
             think_s=done.think_s,
             answer_s=done.answer_s,
         )
+
+    def read_ahead(
+        self, opening: str, *, think: bool, reserve_tokens: int, cancelled: Callable[[], bool]
+    ) -> int:
+        self.read.append(opening)
+        return 0
 
     def close(self) -> None:
         self.closed = True

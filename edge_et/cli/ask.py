@@ -37,6 +37,7 @@ def ask(
     decoder: o.DECODER = None,
     device: o.DEVICE = "auto",
     threads: o.THREADS = None,
+    handoff: o.HANDOFF = "auto",
     as_json: o.JSON = False,
     as_jsonl: o.JSONL = False,
     quiet: o.QUIET = False,
@@ -45,7 +46,7 @@ def ask(
 ) -> None:
     """Answer QUESTION about IMAGE: extraction and thinking on stderr, the answer on stdout."""
     form = o.output_format(as_json, as_jsonl)
-    runtime = o.runtime_config(device, threads, vision=vision, decoder=decoder)
+    runtime = o.runtime_config(device, threads, vision=vision, decoder=decoder, handoff=handoff)
     with failures(as_json=form != "text", debug=debug):
         import edge_et
 

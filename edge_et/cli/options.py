@@ -37,6 +37,13 @@ DECODER = Annotated[
     str | None, typer.Option(help="Precision of the extractor's decoder, likewise.")
 ]
 THREADS = Annotated[int | None, typer.Option(help="CPU threads [default: all usable].")]
+HANDOFF = Annotated[
+    str,
+    typer.Option(
+        help="auto, on or off: let the reasoner read while the extractor writes "
+        "[auto: as doctor --tune measured it]."
+    ),
+]
 THINK = Annotated[bool, typer.Option("--think/--no-think", help="Think before answering.")]
 THINK_BUDGET = Annotated[
     int | None, typer.Option(help="Tokens of thinking before it is closed [default: 4096].")
@@ -87,13 +94,16 @@ def runtime_config(
     *,
     vision: str | None = None,
     decoder: str | None = None,
+    handoff: str = "auto",
 ) -> RuntimeConfig:
     from typing import cast
 
-    from edge_et.config import Device, RuntimeConfig
+    from edge_et.config import Device, Handoff, RuntimeConfig
 
     if device not in ("auto", "cpu", "cuda"):
         raise typer.BadParameter(f"{device!r} is none of auto, cpu, cuda", param_hint="--device")
+    if handoff not in ("auto", "on", "off"):
+        raise typer.BadParameter(f"{handoff!r} is none of auto, on, off", param_hint="--handoff")
     if threads is not None and threads < 1:
         raise typer.BadParameter("must be at least 1", param_hint="--threads")
     return RuntimeConfig(
@@ -101,6 +111,7 @@ def runtime_config(
         threads=threads,
         vision_precision=vision,
         decoder_precision=decoder,
+        handoff=cast(Handoff, handoff),
     )
 
 
