@@ -179,18 +179,24 @@ class Reasoner:
         `reserve_tokens`: the context that the whole call will probably need. Blocks, so it is for
         a thread of its own, which must end before `stream`. Raises Cancelled, InferenceFailed.
         """
-        model = self._loaded()
-        frame = self._template.frame(think=think if self.can_think else None)
-        beginning = Frame(before=frame.before, after="")
-        ids = encode(beginning, opening, tokenize=model.tokenize, marker=model.marker)
+        ids = self.opening_ids(opening, think=think)
         context = self._context_of(min(reserve_tokens, self.context_tokens))
         return context.read_ahead(ids, cancelled, threads=self.ahead_threads)
 
+    def opening_ids(self, opening: str, *, think: bool) -> tuple[int, ...]:
+        """Return what the prompt begins with when the user text begins with `opening`."""
+        return self._ids(Frame(before=self._frame(think).before, after=""), opening)
+
     def prompt_ids(self, user_text: str, *, think: bool) -> tuple[int, ...]:
         """Return the whole prompt; no special token comes from `user_text`."""
+        return self._ids(self._frame(think), user_text)
+
+    def _frame(self, think: bool) -> Frame:
+        return self._template.frame(think=think if self.can_think else None)
+
+    def _ids(self, frame: Frame, text: str) -> tuple[int, ...]:
         model = self._loaded()
-        frame = self._template.frame(think=think if self.can_think else None)
-        return encode(frame, user_text, tokenize=model.tokenize, marker=model.marker)
+        return encode(frame, text, tokenize=model.tokenize, marker=model.marker)
 
     def forget(self) -> None:
         """Drop what the KV cache holds, so that the next call reads its whole prompt."""
