@@ -100,7 +100,7 @@ def extractor_outside_share(extractor: Extractor, *, decode_tokens: int, repeats
     session = extractor._loaded()[1]._session
     inner = session._session
     image = load_image(Image.new("RGB", (384, 384), "white"))
-    shares = []
+    shares: list[float] = []
     try:
         for _ in range(repeats + 1):
             session._session = timed = _Timed(inner, "run_with_iobinding")
