@@ -1,4 +1,4 @@
-"""`edge-et bench loop` on the starter. What it prints is a measurement: only its bounds are held."""
+"""`edge-et bench loop` on the starter. It prints a measurement: only its bounds are held."""
 
 from __future__ import annotations
 
