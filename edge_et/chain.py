@@ -18,6 +18,7 @@ from edge_et.config import GenerationConfig
 from edge_et.errors import Cancelled, InputError
 from edge_et.focus import Focus, focus_phrase
 from edge_et.focus_writer import choose_focus
+from edge_et.handoff import read_along
 from edge_et.prompts import extraction_prompt
 from edge_et.rates import Rates
 from edge_et.stages import Call, Cancel, ExtractorLike, ReasonerLike
@@ -49,15 +50,18 @@ class Chain:
         focus: str = "question",
         load_image: Callable[[ImageInput], LoadedImage] | None = None,
         suppress_reflexive: bool = False,
+        handoff: bool = False,
     ) -> None:
-        """What holds where a call's `GenerationConfig` leaves it open: `focus` for auto, and
-        `suppress_reflexive`."""
+        """`focus` and `suppress_reflexive`: what holds where a call's `GenerationConfig` leaves it
+        open (auto, None). `handoff`: the reasoner reads what the extractor writes while it writes.
+        """
         self.pair = pair
         self.focus = focus
         self._suppress_reflexive = suppress_reflexive
         self._rates = Rates()
         self.extractor = extractor
         self.reasoner = reasoner
+        self.handoff = handoff
         self._load_image = load_image or _load_image
         self._turns = _Turns()
 
@@ -84,7 +88,10 @@ class Chain:
                     lambda: view.part(region), extraction_prompt(focus.phrase), focus, call
                 )
 
-            first = yield from look(focus, None)
+            extraction = look(focus, None)
+            if self.handoff:
+                extraction = read_along(extraction, reasoner, call)
+            first = yield from extraction
             return (
                 yield from looking.answer(first, look, view.closer, reasoner, spec, self.pair, call)
             )

@@ -12,6 +12,7 @@ from edge_et.schema import JsonSchema
 from edge_et.types import AnswerForm
 
 Device = Literal["auto", "cpu", "cuda"]
+Handoff = Literal["auto", "on", "off"]
 FOCUS_MODES = ("auto", "question", "reasoner", "none")
 
 
@@ -37,10 +38,16 @@ class RuntimeConfig:
     """Folder to keep the same in between two processes; None: nothing is written anywhere. What an
     extractor read in a picture may be private."""
     disk_cache_bytes: int = 2 * 2**30
+    handoff: Handoff = "auto"
+    """Whether the reasoner reads what the extractor writes while it writes (docs/handoff.md).
+    "auto": as `edge-et doctor --tune` measured it here; unmeasured, only where the two do not
+    share their cores."""
 
     def __post_init__(self) -> None:
         if self.device not in ("auto", "cpu", "cuda"):
             raise InputError(f"unknown device {self.device!r}", hint="use auto, cpu or cuda")
+        if self.handoff not in ("auto", "on", "off"):
+            raise InputError(f"unknown handoff {self.handoff!r}", hint="use auto, on or off")
         if self.threads is not None and self.threads < 1:
             raise InputError(f"threads must be at least 1, not {self.threads}")
         for name in ("cache_bytes", "disk_cache_bytes"):

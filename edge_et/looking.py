@@ -107,6 +107,7 @@ def _whole(earlier: Sequence[Answer], last: Answer) -> Answer:
         last,
         thinking="\n\n".join(one.thinking for one in every if one.thinking),
         prompt_tokens=sum(one.prompt_tokens for one in every),
+        reused_tokens=sum(one.reused_tokens for one in every),
         think_tokens=sum(one.think_tokens for one in every),
         answer_tokens=sum(one.answer_tokens for one in every),
     )

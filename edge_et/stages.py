@@ -78,6 +78,10 @@ class ReasonerLike(Protocol):
 
     def measure(self, room_tokens: int, cancelled: Cancel) -> ReasonerSpeed: ...
 
+    def read_ahead(
+        self, opening: str, *, think: bool, reserve_tokens: int, cancelled: Cancel
+    ) -> int: ...
+
     def close(self) -> None: ...
 
 
@@ -251,6 +255,7 @@ def think(
         thinking=run.thinking,
         extraction=notes,
         prompt_tokens=run.prompt_tokens,
+        reused_tokens=run.reused_tokens,
         think_tokens=run.think_tokens,
         answer_tokens=run.answer_tokens,
         finish_reason=(

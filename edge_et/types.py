@@ -95,6 +95,8 @@ class Timings:
     reason_prefill_s: float = 0.0
     think_decode_s: float = 0.0
     answer_decode_s: float = 0.0
+    reason_prefill_hidden_s: float = 0.0
+    """Not a stage: prefill of the reasoner while the extractor was at work (docs/handoff.md)."""
     total_s: float = 0.0
     ttft_extract_s: float | None = None
     ttft_think_s: float | None = None
@@ -147,7 +149,10 @@ class Answer:
     extraction: Extraction
     """The first."""
     prompt_tokens: int
-    """Of the reasoner, over all looks, as are the two counts below."""
+    """Of the reasoner, over all looks, as are the three counts below."""
+    reused_tokens: int = 0
+    """Of the prompts: not read again, because the reasoner held them from an earlier call or had
+    read them while the extractor wrote."""
     think_tokens: int
     answer_tokens: int
     finish_reason: FinishReason

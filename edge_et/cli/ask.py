@@ -49,6 +49,7 @@ def ask(
     device: o.DEVICE = "auto",
     threads: o.THREADS = None,
     disk_cache: o.DISK_CACHE = False,
+    handoff: o.HANDOFF = "auto",
     as_json: o.JSON = False,
     as_jsonl: o.JSONL = False,
     quiet: o.QUIET = False,
@@ -58,7 +59,7 @@ def ask(
     """Answer QUESTION about IMAGE: extraction and thinking on stderr, the answer on stdout."""
     form = o.output_format(as_json, as_jsonl)
     runtime = o.runtime_config(
-        device, threads, vision=vision, decoder=decoder, disk_cache=disk_cache
+        device, threads, vision=vision, decoder=decoder, disk_cache=disk_cache, handoff=handoff
     )
     with failures(as_json=form != "text", debug=debug):
         import edge_et

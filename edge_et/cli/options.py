@@ -65,6 +65,13 @@ DISK_CACHE = Annotated[
     ),
 ]
 THREADS = Annotated[int | None, typer.Option(help="CPU threads [default: all usable].")]
+HANDOFF = Annotated[
+    str,
+    typer.Option(
+        help="auto, on or off: let the reasoner read while the extractor writes "
+        "[auto: as doctor --tune measured it]."
+    ),
+]
 THINK = Annotated[bool, typer.Option("--think/--no-think", help="Think before answering.")]
 EFFORT = Annotated[
     str,
@@ -157,14 +164,17 @@ def runtime_config(
     vision: str | None = None,
     decoder: str | None = None,
     disk_cache: bool = False,
+    handoff: str = "auto",
 ) -> RuntimeConfig:
     from typing import cast
 
     from edge_et.caching.disk import default_folder
-    from edge_et.config import Device, RuntimeConfig
+    from edge_et.config import Device, Handoff, RuntimeConfig
 
     if device not in ("auto", "cpu", "cuda"):
         raise typer.BadParameter(f"{device!r} is none of auto, cpu, cuda", param_hint="--device")
+    if handoff not in ("auto", "on", "off"):
+        raise typer.BadParameter(f"{handoff!r} is none of auto, on, off", param_hint="--handoff")
     if threads is not None and threads < 1:
         raise typer.BadParameter("must be at least 1", param_hint="--threads")
     return RuntimeConfig(
@@ -173,6 +183,7 @@ def runtime_config(
         vision_precision=vision,
         decoder_precision=decoder,
         disk_cache=default_folder() if disk_cache else None,
+        handoff=cast(Handoff, handoff),
     )
 
 

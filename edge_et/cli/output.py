@@ -161,7 +161,7 @@ def answer_stats(answer: Answer, record: dict[str, Any]) -> None:
         tokens={
             "extract_prefill": sum(one.prompt_tokens for one in seen),
             "extract_decode": sum(one.generated_tokens for one in seen),
-            "reason_prefill": answer.prompt_tokens,
+            "reason_prefill": answer.prompt_tokens - answer.reused_tokens,
             "think_decode": answer.think_tokens,
             "answer_decode": answer.answer_tokens,
         },
