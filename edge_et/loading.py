@@ -9,12 +9,14 @@ from typing import Literal
 
 from edge_et.chain import Chain
 from edge_et.config import GenerationConfig, RuntimeConfig
+from edge_et.device_profile import DeviceProfile, Setting, wants_handoff
 from edge_et.extractor import Extractor
 from edge_et.memory.planning import LARGEST_IMAGE_PX, plan_pair
 from edge_et.memory.residency import Residency
 from edge_et.reasoner import Reasoner
 from edge_et.registry import DEFAULT_PAIR, ModelRecord, registry
 from edge_et.store import Store
+from edge_et.threads import usable_threads
 
 Half = Literal["extractor", "reasoner"]
 Choice = str | os.PathLike[str] | None
@@ -65,13 +67,41 @@ def load(
         residency = replace(residency, reasoner=thinker)
         residency.thought()
     names = [_name("extractor", extractor, pair), _name("reasoner", reasoner, pair)]
-    return Chain(
+    chain = Chain(
         eyes,
         thinker,
         pair="+".join(dict.fromkeys(names)),
         suppress_reflexive=not reasoner and registry().pair(pair).suppress_reflexive,
         residency=residency,
+        # measured for the pair as it is, not for a half of it beside another
+        focus="question" if extractor or reasoner else registry().pair(pair).focus,
     )
+    # both halves at work at once: only where the plan for memory keeps both
+    together = residency is None or residency.plan.residency == "all"
+    chain.handoff = together and _handoff(chain, runtime)
+    return chain
+
+
+def setting_of(chain: Chain) -> Setting | None:
+    """Return what a measurement of this chain is kept under; None for half a chain."""
+    eyes, thinker = chain.extractor, chain.reasoner
+    if not isinstance(eyes, Extractor) or not isinstance(thinker, Reasoner):
+        return None
+    return Setting(
+        pair=chain.pair,
+        extractor_device=eyes.device,
+        reasoner_device=thinker.device,
+        extractor_threads=eyes.threads,
+        reasoner_threads=thinker.threads,
+        usable_threads=usable_threads(),
+    )
+
+
+def _handoff(chain: Chain, runtime: RuntimeConfig) -> bool:
+    setting = setting_of(chain)
+    if setting is None or runtime.handoff != "auto":
+        return setting is not None and runtime.handoff == "on"
+    return wants_handoff(setting, DeviceProfile())
 
 
 def locate(half: Half, choice: Choice, pair: str) -> Path:

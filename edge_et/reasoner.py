@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_et import llama, llama_library
-from edge_et.chat import CLOSE, CLOSING, LAST_LINE, OPEN, ChatTemplate, encode
+from edge_et.chat import CLOSE, CLOSING, LAST_LINE, OPEN, ChatTemplate, Frame, encode
 from edge_et.clock import Clock, NoClock
 from edge_et.config import RuntimeConfig, SamplingConfig
 from edge_et.errors import Cancelled, InputError, LoadFailed
@@ -43,6 +43,8 @@ class ReasonerRun:
     held: str | None
     """Of the answer, what was written under the grammar of a demand; None: nothing was."""
     prompt_tokens: int
+    reused_tokens: int
+    """Of the prompt: what the KV cache held already."""
     think_tokens: int
     answer_tokens: int
     finish_reason: FinishReason
@@ -67,6 +69,8 @@ class Reasoner:
                 hint="take an instruction-tuned model, or export it with its chat template",
             )
         self.manifest, self.threads, self.device = manifest, threads, model.device
+        self.ahead_threads = threads
+        """For reading beside a working extractor."""
         self._model: llama.Model | None = model
         self._most_tokens = model.context_tokens
         self._context: llama.Context | None = None
@@ -100,6 +104,11 @@ class Reasoner:
     def has_think_marks(self) -> bool:
         """Whether the model has marks to think between; others think up to the "Answer:" line."""
         return self._words.think_marks is not None
+
+    @property
+    def says_missing(self) -> bool:
+        """Whether it was trained to say what a description lacks."""
+        return self.manifest is not None and self.manifest.says_missing
 
     @property
     def context_tokens(self) -> int:
@@ -152,7 +161,7 @@ class Reasoner:
         )
         prefill_started_s = time.perf_counter()
         context = self._context_of(budgets.context_tokens)
-        context.start(prompt, sampling or self.sampling, cancelled)
+        reused = context.start(prompt, sampling or self.sampling, cancelled)
         prefilled_s = time.perf_counter()
         done: Reasoned = yield from reason(
             context,
@@ -170,6 +179,7 @@ class Reasoner:
             answer=done.answer,
             held=done.held,
             prompt_tokens=len(prompt),
+            reused_tokens=reused,
             think_tokens=done.think_tokens,
             answer_tokens=done.answer_tokens,
             finish_reason=done.finish_reason,
@@ -188,6 +198,7 @@ class Reasoner:
         """
         prompt = self.prompt_ids(_MEASURED_TEXT, think=False)
         context = self._context_of(min(room_tokens, self.context_tokens))
+        context.forget()
         started_s = time.perf_counter()
         context.start(prompt, SamplingConfig(), cancelled)
         prefilled_s = time.perf_counter()
@@ -200,11 +211,42 @@ class Reasoner:
             decode_token_s=(time.perf_counter() - prefilled_s) / _MEASURED_DECODE_TOKENS,
         )
 
+    def read_ahead(
+        self,
+        opening: str,
+        *,
+        think: bool,
+        reserve_tokens: int,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> int:
+        """Read what the next user text will begin with; return how many tokens are held.
+
+        `reserve_tokens`: the context that the whole call will probably need. Blocks, so it is for
+        a thread of its own, which must end before `stream`. Raises Cancelled, InferenceFailed.
+        """
+        ids = self.opening_ids(opening, think=think)
+        context = self._context_of(min(reserve_tokens, self.context_tokens))
+        return context.read_ahead(ids, cancelled, threads=self.ahead_threads)
+
+    def opening_ids(self, opening: str, *, think: bool) -> tuple[int, ...]:
+        """Return what the prompt begins with when the user text begins with `opening`."""
+        return self._ids(Frame(before=self._frame(think).before, after=""), opening)
+
     def prompt_ids(self, user_text: str, *, think: bool) -> tuple[int, ...]:
         """Return the whole prompt; no special token comes from `user_text`."""
+        return self._ids(self._frame(think), user_text)
+
+    def _frame(self, think: bool) -> Frame:
+        return self._template.frame(think=think if self.has_think_marks else None)
+
+    def _ids(self, frame: Frame, text: str) -> tuple[int, ...]:
         model = self._loaded()
-        frame = self._template.frame(think=think if self.has_think_marks else None)
-        return encode(frame, user_text, tokenize=model.tokenize, marker=model.marker)
+        return encode(frame, text, tokenize=model.tokenize, marker=model.marker)
+
+    def forget(self) -> None:
+        """Drop what the KV cache holds, so that the next call reads its whole prompt."""
+        if self._context is not None:
+            self._context.forget()
 
     def release_context(self) -> None:
         """Free the KV cache; the next `stream` makes one."""

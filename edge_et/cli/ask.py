@@ -19,6 +19,7 @@ from edge_et.cli.output import (
     print_evidence,
     print_found,
     print_json,
+    print_looks,
     print_notes,
     print_plan,
     print_text,
@@ -38,6 +39,8 @@ def ask(
     deadline: o.DEADLINE = None,
     suppress_reflexive: o.SUPPRESS_REFLEXIVE = None,
     extract_budget: o.EXTRACT_BUDGET = None,
+    focus: o.FOCUS = "auto",
+    looks: o.LOOKS = 1,
     max_tiles: o.MAX_TILES = None,
     max_image_tokens: o.MAX_IMAGE_TOKENS = None,
     answer_form: a.FORM = None,
@@ -52,6 +55,7 @@ def ask(
     threads: o.THREADS = None,
     disk_cache: o.DISK_CACHE = False,
     max_memory: o.MAX_MEMORY = None,
+    handoff: o.HANDOFF = "auto",
     as_json: o.JSON = False,
     as_jsonl: o.JSONL = False,
     evidence: o.EVIDENCE = False,
@@ -68,6 +72,7 @@ def ask(
         decoder=decoder,
         disk_cache=disk_cache,
         max_memory=max_memory,
+        handoff=handoff,
     )
     with failures(as_json=form != "text", debug=debug):
         import edge_et
@@ -89,6 +94,8 @@ def ask(
             temperature=temperature,
             max_tiles=max_tiles,
             max_image_tokens=max_image_tokens,
+            focus=focus,
+            looks=looks,
         )
         with edge_et.load(
             pair, extractor=extractor, reasoner=reasoner, runtime=runtime, largest=settings(None)
@@ -101,6 +108,7 @@ def ask(
         else:
             print_json({"event": "result"} | record if form == "jsonl" else record)
         if form == "text" and not quiet:
+            print_looks(answer)
             print_notes(answer.image)
             print_found(answer)
             print_contradictions(answer)

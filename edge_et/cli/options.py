@@ -71,6 +71,13 @@ MAX_MEMORY = Annotated[
         metavar="SIZE", help="Most memory of the whole process, e.g. 1.5GiB or 800MB; on the CPU."
     ),
 ]
+HANDOFF = Annotated[
+    str,
+    typer.Option(
+        help="auto, on or off: let the reasoner read while the extractor writes "
+        "[auto: as doctor --tune measured it]."
+    ),
+]
 THINK = Annotated[bool, typer.Option("--think/--no-think", help="Think before answering.")]
 EFFORT = Annotated[
     str,
@@ -114,6 +121,18 @@ MAX_TILES = Annotated[
 ]
 MAX_IMAGE_TOKENS = Annotated[
     int | None, typer.Option(min=1, help="Image tokens in the extractor's prompt, at most.")
+]
+FOCUS = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|question|reasoner|none|WORDS",
+        help="What the extraction pays attention to: a phrase made of the question by rule, or "
+        "written by the reasoner; nothing in particular; or your own words.",
+    ),
+]
+LOOKS = Annotated[
+    int,
+    typer.Option(min=0, help="Further looks at the image where the description lacks the answer."),
 ]
 SEED = Annotated[int | None, typer.Option(help="Seed of the reasoner's sampling.")]
 TEMPERATURE = Annotated[
@@ -161,15 +180,18 @@ def runtime_config(
     decoder: str | None = None,
     disk_cache: bool = False,
     max_memory: str | None = None,
+    handoff: str = "auto",
 ) -> RuntimeConfig:
     from dataclasses import replace
     from typing import cast
 
     from edge_et.caching.disk import default_folder
-    from edge_et.config import Device, RuntimeConfig
+    from edge_et.config import Device, Handoff, RuntimeConfig
 
     if device not in ("auto", "cpu", "cuda"):
         raise typer.BadParameter(f"{device!r} is none of auto, cpu, cuda", param_hint="--device")
+    if handoff not in ("auto", "on", "off"):
+        raise typer.BadParameter(f"{handoff!r} is none of auto, on, off", param_hint="--handoff")
     if threads is not None and threads < 1:
         raise typer.BadParameter("must be at least 1", param_hint="--threads")
     runtime = RuntimeConfig(
@@ -178,6 +200,7 @@ def runtime_config(
         vision_precision=vision,
         decoder_precision=decoder,
         disk_cache=default_folder() if disk_cache else None,
+        handoff=cast(Handoff, handoff),
     )
     if max_memory is None:
         return runtime
@@ -216,6 +239,8 @@ def generation_config(
     deadline: float | None = None,
     suppress_reflexive: bool | None = None,
     check: bool = False,
+    focus: str = "auto",
+    looks: int = 1,
 ) -> GenerationConfig:
     """Return the settings of one call; what is None stays as in `asked`, or at its default. Without
     a chain the reasoner's sampling stays at its own, as for planning."""
@@ -238,6 +263,8 @@ def generation_config(
         reasoner_sampling=_sampling(chain, seed, temperature),
         max_tiles=max_tiles,
         max_image_tokens=max_image_tokens,
+        focus=focus,
+        looks=looks,
         **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
     )
 
