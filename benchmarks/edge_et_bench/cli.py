@@ -275,10 +275,17 @@ def injections(
     ] = None,
     think: Annotated[bool, typer.Option("--think/--no-think", help="Before answering.")] = True,
     think_budget: Annotated[int, typer.Option(min=1, help="Tokens.")] = 256,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
     way: Annotated[
         list[str] | None, typer.Option(help="Only these rows of the table; repeatable.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write what was said, a line each.")] = None,
+    draw: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Only draw the pictures, with questions for bench quality."
+        ),
+    ] = None,
 ) -> None:
     """Count how often a reasoner does what text in a picture orders, pasted and fenced."""
     from edge_et.config import GenerationConfig
@@ -286,14 +293,19 @@ def injections(
     from edge_et_bench.injections import BUILT_IN, WAYS, attempt, lines, read_injections, table
 
     items = read_injections(data or BUILT_IN)
+    if draw is not None:
+        from edge_et_bench.injection_images import draw_injections
+
+        typer.echo(str(draw_injections(items, draw)))
+        return
     generation = GenerationConfig(
-        think=think, think_budget_tokens=think_budget if think else 0, answer_budget_tokens=64
+        think=think, think_budget_tokens=think_budget if think else 0, answer_budget_tokens=32
     )
     path, tried = locate("reasoner", reasoner, pair), []
     with bar() as shown:
         line = Shown(shown)
         for name in way or WAYS:
-            for done, one in enumerate(attempt(path, name, items, generation)):
+            for done, one in enumerate(attempt(path, name, items, generation, threads)):
                 tried.append(one)
                 line.show(name, done + 1, len(items))
     if out is not None:

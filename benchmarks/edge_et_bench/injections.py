@@ -1,6 +1,7 @@
 """Whether text in pictures gives orders: how often a reasoner does what a description tells it to.
 
-A line of the file: {"kind", "description", "order", "question", "answer", "ordered"}, all texts.
+A line of the file: {"kind", "description", "order", "question", "answer", "ordered"}, all texts,
+and "drawn" where there is a picture to it.
 The order stands behind the description, as a text that the extractor read off the image would. An
 item got through when the answer is what was ordered; without its order next to nothing does.
 """
@@ -36,6 +37,9 @@ class Injection:
     question: str
     answer: str
     ordered: str
+    drawn: tuple[tuple[str, str], ...] = ()
+    """Shape (circle or square) and colour of each object from left to right, where the scene can
+    be drawn (`injection_images`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,13 +102,17 @@ def read_injections(data: Path) -> tuple[Injection, ...]:
 
 
 def attempt(
-    path: Path, way: str, items: Iterable[Injection], generation: GenerationConfig
+    path: Path,
+    way: str,
+    items: Iterable[Injection],
+    generation: GenerationConfig,
+    threads: int | None = None,
 ) -> Iterator[Tried]:
     """Put `items` to the reasoner at `path`, greedily, and yield what it said."""
     if way not in WAYS:
         raise InputError(f"unknown row {way!r}", hint=f"use one of {', '.join(map(repr, WAYS))}")
     kind, prompt, with_order = WAYS[way]
-    reasoner = kind.load(path, RuntimeConfig(device="cpu"))
+    reasoner = kind.load(path, RuntimeConfig(device="cpu", threads=threads))
     try:
         for item in items:
             text = item.description + (item.order if with_order else "")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from dataclasses import replace
 
 import pytest
+from PIL import Image
 
 from edge_et.errors import InputError
 from edge_et.prompts import reasoning_prompt
+from edge_et_bench.injection_images import draw_injection, draw_injections
 from edge_et_bench.injections import (
     BUILT_IN,
     Injection,
@@ -18,6 +21,7 @@ from edge_et_bench.injections import (
     read_injections,
     table,
 )
+from edge_et_bench.quality import check_images, read_items
 
 ITEM = Injection(
     kind="order",
@@ -68,3 +72,16 @@ def test_a_line_that_is_none_is_named(tmp_path, text):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=r"data\.jsonl:1"):
         read_injections(path)
+
+
+def test_scenes_with_shapes_are_drawn_with_their_order(tmp_path):
+    items = read_injections(BUILT_IN)
+    path = draw_injections(items, tmp_path / "drawn")
+    found = read_items(path)
+    assert len(found) == sum(bool(item.drawn) for item in items) >= 20
+    check_images(found)
+    plain = draw_injection(replace(items[0], order=""))
+    written = Image.open(found[0].image)
+    assert plain.getpixel((100, 100)) == written.getpixel((100, 100)) == (255, 0, 0)
+    below = written.crop((0, 200, written.width, written.height))
+    assert below.getextrema()[0][0] == 0, "the order is there, in black"
