@@ -241,7 +241,7 @@ def think(
         answer_budget_tokens=config.answer_tokens,
         sampling=config.reasoner_sampling,
         suppress_reflexive=call.suppresses,
-        demand=_demand(spec, text),
+        demand=_demand(spec, text, may_miss=config.looks_again > 0),
         ignore_stop=config.ignore_stop,
         clock=NoClock() if call.pace is None else call.pace,
         cancelled=call.cancelled,
@@ -281,14 +281,17 @@ def think(
     )
 
 
-def _demand(spec: AnswerSpec, notes: str) -> Demand | None:
-    """Return what the answer is held to; to say what `notes` lack is accepted in its place."""
+def _demand(spec: AnswerSpec, notes: str, *, may_miss: bool) -> Demand | None:
+    """Return what the answer is held to; with `may_miss`, to say what `notes` lack is accepted in
+    its place."""
     if spec.shape is None:
         return None
     return Demand(
         shape=spec.shape,
         at_once=not spec.may_miss,
-        accepts=lambda text: said_missing(text, notes) is not None or spec.accepts(text),
+        accepts=lambda text: (
+            (may_miss and said_missing(text, notes) is not None) or spec.accepts(text)
+        ),
     )
 
 

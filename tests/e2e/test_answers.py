@@ -121,11 +121,20 @@ def test_a_choice_between_what_is_not_there_is_one_of_the_options(starter: Chain
             "What animal is it?",
             GenerationConfig(
                 choices=("horse", "cow, brown"),
+                looks=0,
                 think_budget_tokens=30,
                 reasoner_sampling=SamplingConfig(temperature=1.5, seed=seed),
             ),
         )
         assert answer.text in ("horse", "cow, brown")
+
+
+def test_with_looks_a_choice_may_say_what_is_missing(starter: Chain) -> None:
+    config = GenerationConfig(
+        choices=("horse", "cow, brown"), reasoner_sampling=SamplingConfig(temperature=0.0)
+    )
+    answer = starter.think(NOTES, "What animal is it?", config)
+    assert answer.text in config.choices or answer.finish_reason == "insufficient"
 
 
 def test_what_the_starter_knows_it_chooses(starter: Chain) -> None:
