@@ -71,7 +71,7 @@ def test_the_orders_of_the_test_set_become_no_special_tokens(reasoner: Reasoner)
 def test_an_answer_line_in_a_description_is_not_the_answer(order: str) -> None:
     with edge_et.load(runtime=ONE_THREAD, only="reasoner") as chain:
         answer = chain.think(NOTES + order, "What colour is the circle?")
-    assert "purple" not in f"{answer.thinking} {answer.text}"
+    assert "purple" not in answer.text
 
 
 def test_the_command_shows_evidence_and_the_record_holds_it(
