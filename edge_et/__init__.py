@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         InputError,
         InsufficientDisk,
         LoadFailed,
+        MemoryImpossible,
         MissingArtifact,
         MissingDependency,
         UnknownModel,
@@ -60,7 +61,8 @@ _HOMES = {
         "AccessDenied", "ArtifactError", "BackendError", "BadManifest", "Cancelled",
         "ChecksumMismatch", "ContextOverflow", "DeviceUnavailable", "DownloadFailed",
         "EdgeETError", "ImageError", "InferenceFailed", "InputError", "InsufficientDisk",
-        "LoadFailed", "MissingArtifact", "MissingDependency", "UnknownModel", "Unreachable",
+        "LoadFailed", "MemoryImpossible", "MissingArtifact", "MissingDependency",
+        "UnknownModel", "Unreachable",
     ),
     "loading": ("load",),
     "streams": ("AsyncStream", "Stream"),
@@ -73,12 +75,12 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AccessDenied", "Answer", "ArtifactError", "AsyncStream", "BackendError", "BadManifest",
-    "Cancelled", "Chain", "ChecksumMismatch", "Chunk", "ContextOverflow",
-    "Contradiction", "DeviceUnavailable", "DownloadFailed", "EdgeETError", "Evidence", "Extraction",
+    "Cancelled", "Chain", "ChecksumMismatch", "Chunk", "ContextOverflow", "Contradiction",
+    "DeviceUnavailable", "DownloadFailed", "EdgeETError", "Evidence", "Extraction",
     "GenerationConfig", "ImageError", "ImageReport", "InferenceFailed", "InputError",
-    "InsufficientDisk", "LoadFailed", "MissingArtifact", "MissingDependency", "Quotation",
-    "RuntimeConfig", "SamplingConfig", "Served", "Stream", "Timings", "UnknownModel", "Unreachable",
-    "__version__", "load",
+    "InsufficientDisk", "LoadFailed", "MemoryImpossible", "MissingArtifact", "MissingDependency",
+    "Quotation", "RuntimeConfig", "SamplingConfig", "Served", "Stream", "Timings", "UnknownModel",
+    "Unreachable", "__version__", "load",
 ]  # fmt: skip
 
 # A library keeps quiet unless its user configures logging.

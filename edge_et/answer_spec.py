@@ -24,10 +24,25 @@ class AnswerSpec:
     """`shape` is what the answer is held to; None: what is written counts as it is."""
 
     question: str
-    """As the prompt puts it, with options or schema behind it."""
+    """With its options, where the caller gave them beside it."""
     form: AnswerForm
+    schema: str = ""
+    """As the prompt shows it."""
     options: tuple[Option, ...] = ()
     shape: Shape | None = None
+
+    @property
+    def prompt(self) -> str:
+        """The question as the prompt puts it."""
+        if not self.schema:
+            return self.question
+        return f"{self.question.strip()}\nAnswer with JSON by this schema: {self.schema}"
+
+    @property
+    def may_miss(self) -> bool:
+        """Whether the reasoner may say what it misses in place of an answer; JSON says by its
+        schema alone."""
+        return self.form != "json"
 
     @property
     def wording(self) -> str:
@@ -66,8 +81,8 @@ def answer_spec(question: str, config: GenerationConfig) -> AnswerSpec:
     asked for the form. Raises InputError for a schema that cannot be held.
     """
     if config.schema is not None:
-        asked = f"{question.strip()}\nAnswer with JSON by this schema: {schema_text(config.schema)}"
-        return AnswerSpec(question=asked, form="json", shape=shape_of(config.schema))
+        text, shape = schema_text(config.schema), shape_of(config.schema)
+        return AnswerSpec(question=question, form="json", schema=text, shape=shape)
     if config.choices:
         return _choice(question, config.choices)
     form = config.form or answer_form(question)

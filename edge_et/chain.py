@@ -8,25 +8,29 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from edge_et import doubt, stages
-from edge_et.answer_spec import answer_spec
+from edge_et import doubt, looking, stages
+from edge_et.answer_spec import AnswerSpec, answer_spec
 from edge_et.config import GenerationConfig
 from edge_et.errors import Cancelled, InputError
-from edge_et.focus import focus_phrase
+from edge_et.focus import Focus, focus_phrase
+from edge_et.focus_writer import choose_focus
+from edge_et.handoff import read_along
 from edge_et.prompts import extraction_prompt
 from edge_et.rates import Rates
-from edge_et.stages import Call, Cancel, ExtractorLike, ReasonerLike
+from edge_et.stages import Call, Cancel, ExtractorLike, ReasonerLike, ResidencyLike
 from edge_et.streams import AsyncStream, RecordT, Stream
 from edge_et.types import Answer, Chunk, Extraction, Timings
 
 if TYPE_CHECKING:
     from edge_et.image import ImageInput, LoadedImage
+    from edge_et.regions import Region
 
 _QUEUE_POLL_S = 0.05
+_UNFOCUSED = Focus(phrase="", source="none")
 
 
 class Chain:
@@ -43,16 +47,24 @@ class Chain:
         reasoner: ReasonerLike | None,
         *,
         pair: str,
+        focus: str = "question",
         load_image: Callable[[ImageInput], LoadedImage] | None = None,
         suppress_reflexive: bool = False,
+        residency: ResidencyLike | None = None,
+        handoff: bool = False,
     ) -> None:
-        """`suppress_reflexive`: what holds where a call's `GenerationConfig` leaves it open."""
+        """`focus` and `suppress_reflexive`: what holds where a call's `GenerationConfig` leaves it
+        open (auto, None). `handoff`: the reasoner reads what the extractor writes while it writes.
+        """
         self.pair = pair
+        self.focus = focus
         self._suppress_reflexive = suppress_reflexive
         self._rates = Rates()
         self.extractor = extractor
         self.reasoner = reasoner
+        self.handoff = handoff
         self._load_image = load_image or _load_image
+        self.residency = residency
         self._turns = _Turns()
 
     def stream(
@@ -67,14 +79,14 @@ class Chain:
 
         def run(call: Call) -> Generator[Chunk, None, Answer]:
             reasoner = self._reasoner_for(question)
-            stages.measure(self.extractor, reasoner, call)
+            self._measure(self.extractor, reasoner, call)
             spec = answer_spec(question, call.config)
+            view = _View(lambda: self._load_image(image))
 
-            def answered(focus: str, call: Call) -> Generator[Chunk, None, Answer]:
-                notes = yield from self._extract(image, extraction_prompt(focus), focus, call)
-                return (yield from stages.think(reasoner, notes, spec, self.pair, call))
+            def answered(focus: Focus, call: Call) -> Generator[Chunk, None, Answer]:
+                return self._look_and_think(view, focus, reasoner, spec, call)
 
-            answer = yield from answered(focus_phrase(question), call)
+            answer = yield from answered(self._focus(spec, reasoner, call), call)
             return doubt.checked(answer, answered, call) if call.config.check else answer
 
         return Stream(self._in_turn(run, generation, cancelled))
@@ -91,11 +103,11 @@ class Chain:
 
         None describes the whole image.
         """
-        focus = focus_phrase(question or "")
-        prompt = extraction_prompt(focus)
+        focus = Focus(phrase=focus_phrase(question or ""))
+        prompt = extraction_prompt(focus.phrase)
         return Stream(
             self._in_turn(
-                lambda call: self._extract(image, prompt, focus, call),
+                lambda call: self._extract(lambda: self._load_image(image), prompt, focus, call),
                 generation,
                 cancelled,
                 answers=False,
@@ -116,8 +128,8 @@ class Chain:
             reasoner = self._reasoner_for(question)
             spec = answer_spec(question, call.config)
             record = _as_extraction(notes)
-            stages.measure(None, reasoner, call)
-            return (yield from stages.think(reasoner, record, spec, self.pair, call))
+            self._measure(None, reasoner, call)
+            return (yield from self._think(reasoner, record, spec, call))
 
         return Stream(self._in_turn(run, generation, cancelled))
 
@@ -152,7 +164,9 @@ class Chain:
         """Put `user_text` to the extractor as it stands, e.g. a question to answer by itself."""
         return Stream(
             self._in_turn(
-                lambda call: self._extract(image, user_text, "", call),
+                lambda call: self._extract(
+                    lambda: self._load_image(image), user_text, _UNFOCUSED, call
+                ),
                 generation,
                 cancelled,
                 answers=False,
@@ -217,14 +231,72 @@ class Chain:
             return (yield from run(call))
 
     def _extract(
-        self, image: ImageInput, user_text: str, focus: str, call: Call
+        self, load: Callable[[], LoadedImage], user_text: str, focus: Focus, call: Call
     ) -> Generator[Chunk, None, Extraction]:
         if self.extractor is None:
             raise InputError("this chain has no extractor: it can only think over text")
-        stages.measure(self.extractor, None, call)
-        return stages.extract(
-            self.extractor, lambda: self._load_image(image), user_text, focus, call
-        )
+        self._measure(self.extractor, None, call)
+        try:
+            return (yield from stages.extract(self.extractor, load, user_text, focus, call))
+        finally:
+            if self.residency is not None:
+                self.residency.extracted()
+
+    def _focus(self, spec: AnswerSpec, reasoner: ReasonerLike, call: Call) -> Focus:
+        wanted = self.focus if call.config.focus == "auto" else call.config.focus
+        try:
+            return choose_focus(wanted, spec.question, reasoner, call)
+        finally:
+            if self.residency is not None:
+                self.residency.thought()
+
+    def _look_and_think(
+        self, view: _View, focus: Focus, reasoner: ReasonerLike, spec: AnswerSpec, call: Call
+    ) -> Generator[Chunk, None, Answer]:
+        def look(focus: Focus, region: Region | None) -> Generator[Chunk, None, Extraction]:
+            prompt = extraction_prompt(focus.phrase)
+            return self._extract(lambda: view.part(region), prompt, focus, call)
+
+        extraction = look(focus, None)
+        if self.handoff:
+            extraction = read_along(extraction, reasoner, call)
+        first = yield from extraction
+
+        def think(looks: tuple[Extraction, ...]) -> Generator[Chunk, None, Answer]:
+            return self._think(reasoner, first, spec, call, looks)
+
+        return (yield from looking.answer(first, look, view.closer, think, spec, call))
+
+    def _think(
+        self,
+        reasoner: ReasonerLike,
+        notes: Extraction,
+        spec: AnswerSpec,
+        call: Call,
+        looks: tuple[Extraction, ...] = (),
+    ) -> Generator[Chunk, None, Answer]:
+        try:
+            return (yield from stages.think(reasoner, notes, spec, self.pair, call, looks))
+        finally:
+            if self.residency is not None:
+                self.residency.thought()
+
+    def _measure(
+        self, extractor: ExtractorLike | None, reasoner: ReasonerLike | None, call: Call
+    ) -> None:
+        """Measure where a deadline needs it, one half at a time, as the plan for memory has it."""
+        if call.pace is None:
+            return
+        try:
+            stages.measure(extractor, None, call)
+        finally:
+            if self.residency is not None:
+                self.residency.extracted()
+        try:
+            stages.measure(None, reasoner, call)
+        finally:
+            if self.residency is not None:
+                self.residency.thought()
 
     def _reasoner_for(self, question: str) -> ReasonerLike:
         if not question.strip():
@@ -232,6 +304,35 @@ class Chain:
         if self.reasoner is None:
             raise InputError("this chain has no reasoner: it can only extract")
         return self.reasoner
+
+
+class _View:
+    """The image of one call: loaded once, shown whole or in part."""
+
+    def __init__(self, load: Callable[[], LoadedImage]) -> None:
+        self._load = load
+        self._image: LoadedImage | None = None
+
+    def part(self, region: Region | None) -> LoadedImage:
+        from edge_et.closer import crop
+
+        if self._image is None:
+            self._image = self._load()
+        return self._image if region is None else crop(self._image, region)
+
+    def closer(self, missing: str, seen: Sequence[Extraction]) -> Region | None:
+        """Return the part to look at next, going by what the whole image was seen in."""
+        from edge_et.closer import closer_region
+
+        used = seen[0].image
+        assert used is not None
+        return closer_region(
+            self.part(None),
+            (used.used_height_px, used.used_width_px),
+            "\n".join(notes.text for notes in seen if notes.region is None),
+            missing,
+            [notes.region for notes in seen if notes.region is not None],
+        )
 
 
 class _Turns:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 from edge_et.effort import DEFAULT_EFFORT, EFFORTS, Effort
 from edge_et.errors import InputError
+from edge_et.schema import JsonSchema
 from edge_et.types import AnswerForm
 
-if TYPE_CHECKING:
-    from edge_et.schema import JsonSchema
-
 Device = Literal["auto", "cpu", "cuda"]
+Handoff = Literal["auto", "on", "off"]
+FOCUS_MODES = ("auto", "question", "reasoner", "none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,15 +38,26 @@ class RuntimeConfig:
     """Folder to keep the same in between two processes; None: nothing is written anywhere. What an
     extractor read in a picture may be private."""
     disk_cache_bytes: int = 2 * 2**30
+    max_memory_bytes: int | None = None
+    """Of the whole process, on the CPU; what is loaded when is planned within it (docs/memory.md).
+    None: everything stays in memory."""
+    handoff: Handoff = "auto"
+    """Whether the reasoner reads what the extractor writes while it writes (docs/handoff.md).
+    "auto": as `edge-et doctor --tune` measured it here; unmeasured, only where the two do not
+    share their cores."""
 
     def __post_init__(self) -> None:
         if self.device not in ("auto", "cpu", "cuda"):
             raise InputError(f"unknown device {self.device!r}", hint="use auto, cpu or cuda")
+        if self.handoff not in ("auto", "on", "off"):
+            raise InputError(f"unknown handoff {self.handoff!r}", hint="use auto, on or off")
         if self.threads is not None and self.threads < 1:
             raise InputError(f"threads must be at least 1, not {self.threads}")
         for name in ("cache_bytes", "disk_cache_bytes"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative, not {getattr(self, name)}")
+        if self.max_memory_bytes is not None and self.max_memory_bytes < 1:
+            raise InputError(f"max_memory_bytes must be positive, not {self.max_memory_bytes}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +127,8 @@ class GenerationConfig:
     """The answer is JSON by this schema: a mapping, or a class with `model_json_schema`, such as a
     pydantic model."""
     ignore_stop: bool = False
-    """Run every part to its whole budget, as measuring needs it: no end is sampled."""
+    """Run every part to its whole budget, as measuring needs it: no end is sampled, and nothing is
+    looked at again."""
     suppress_reflexive: bool | None = None
     """Keep words that reopen a train of thought ("wait", "but") out of the thinking
     (`edge_et.reflexive`). None: as the pair's row of the registry has it."""
@@ -127,6 +139,18 @@ class GenerationConfig:
     deadline_s: float | None = None
     """The answer is due so many seconds after the call, waiting for other calls included
     (`edge_et.deadline`)."""
+    focus: str = "auto"
+    """What the extraction pays attention to. `question`: the phrase that a rule makes of the
+    question; `reasoner`: one that the reasoner writes; `none`: the whole image; `auto`: what
+    measured best for the pair; anything else is the phrase itself."""
+    looks: int = 1
+    """How many more looks at the image the reasoner may have when the notes lack what the question
+    needs."""
+
+    @property
+    def looks_again(self) -> int:
+        """The further looks in force."""
+        return 0 if self.ignore_stop else self.looks
 
     @property
     def thinks(self) -> bool:
@@ -154,6 +178,10 @@ class GenerationConfig:
             raise InputError(f"unknown effort {self.effort!r}", hint=f"use {', '.join(EFFORTS)}")
         if self.think_tokens < 0:
             raise InputError(f"the thinking budget is {self.think_budget_tokens} tokens")
+        if not self.focus.strip():
+            raise InputError("the focus is empty", hint="none looks at the whole image")
+        if self.looks < 0:
+            raise InputError(f"looks must not be negative, not {self.looks}")
         for name in (
             "answer_budget_tokens", "extraction_budget_tokens", "max_tiles", "max_image_tokens",
         ):  # fmt: skip

@@ -46,6 +46,10 @@ class Pace:
     _thinking: tuple[float, float] | None = field(default=None, init=False)
     """When the thinking began, and the seconds it had before it."""
 
+    def share_anew(self) -> None:
+        """Share what is left between another look and the thinking over it."""
+        self._kept_for_thinking_s = self._thinking = None
+
     @property
     def left_s(self) -> float:
         margin_s = min(max(_MARGIN * self.deadline_s, _LEAST_MARGIN_S), _MOST_MARGIN_S)

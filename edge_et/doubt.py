@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from edge_et.config import GenerationConfig, SamplingConfig
 from edge_et.contradictions import contradictions
+from edge_et.focus import Focus
 from edge_et.stages import Call
 from edge_et.streams import Stream
 from edge_et.types import Answer, Chunk, Contradiction
@@ -30,7 +31,7 @@ def wider(focus: str) -> str:
 
 
 def checked(
-    answer: Answer, look_again: Callable[[str, Call], Generator[Chunk, None, Answer]], call: Call
+    answer: Answer, look_again: Callable[[Focus, Call], Generator[Chunk, None, Answer]], call: Call
 ) -> Answer:
     """Return `answer` with what a second look contradicts.
 
@@ -44,7 +45,8 @@ def checked(
         rates=call.rates,
         suppress_reflexive=call.suppress_reflexive,
     )
-    second = Stream(look_again(wider(answer.extraction.focus_phrase), again)).result()
+    focus = Focus(phrase=wider(answer.extraction.focus_phrase))
+    second = Stream(look_again(focus, again)).result()
     found = doubts(answer, second)
     call.spent(check_s=time.perf_counter() - started_s)
     return replace(answer, contradictions=found, timings=call.timings())
@@ -62,7 +64,7 @@ def doubts(first: Answer, second: Answer) -> tuple[Contradiction, ...]:
 def _warmer(config: GenerationConfig) -> GenerationConfig:
     own = config.reasoner_sampling or SamplingConfig()
     warm = replace(own, temperature=max(own.temperature, _WARMTH), seed=own.seed + 1)
-    return replace(config, reasoner_sampling=warm)
+    return replace(config, reasoner_sampling=warm, looks=0)
 
 
 def _said(text: str) -> tuple[str, ...]:

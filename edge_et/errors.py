@@ -18,6 +18,7 @@
     │   ├── LoadFailed
     │   └── InferenceFailed
     ├── ContextOverflow      the prompt does not fit
+    ├── MemoryImpossible     no plan keeps to the budget of memory
     ├── ExportError          a checkpoint that cannot be exported as it is
     │   ├── OutOfDisk        no room for what is to be written, or none left on the way
     │   ├── OutOfMemory      no room for the checkpoint and what is made of it
@@ -124,6 +125,11 @@ class InferenceFailed(BackendError):
 class ContextOverflow(EdgeETError):
     code = "context_overflow"
     exit_code = 3
+
+
+class MemoryImpossible(EdgeETError):
+    code = "memory_impossible"
+    exit_code = 6
 
 
 class ExportError(EdgeETError):

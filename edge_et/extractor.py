@@ -7,9 +7,9 @@ What the text is for, this module does not know.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from edge_et.caching.keys import artifact_key
 from edge_et.caching.seen import NO_CACHES, Caches, Features, Prefix, Seen, Shown, Written
 from edge_et.config import ImageLimits, RuntimeConfig, SamplingConfig
 from edge_et.embeddings import EmbeddingTable, load_vector
-from edge_et.errors import ContextOverflow, InputError
+from edge_et.errors import ContextOverflow, ImageError, InputError
 from edge_et.graphs import Decoder, VisionEncoder
 from edge_et.image import LoadedImage
 from edge_et.layout import lay_out
@@ -32,14 +32,16 @@ from edge_et.manifest import (
 )
 from edge_et.parts import device_for, pick
 from edge_et.rates import ExtractorSpeed
-from edge_et.runs import Asked, Clock, ExtractionRun, record, replay
+from edge_et.runs import Asked, Clock, ExtractionRun, detokenized, record, replay
 from edge_et.sampling import choose_token, make_rng
 from edge_et.threads import usable_threads
-from edge_et.tokenization import Detokenizer, PromptTokenizer, Stripper
+from edge_et.tokenization import PromptTokenizer
 from edge_et.types import FinishReason, Origin, Served
 
+if TYPE_CHECKING:
+    from edge_et.memory.plan import MemoryPlan
+
 F32 = npt.NDArray[np.float32]
-_Ended = Literal["stop", "length", "extraction_deadline"]
 _NO_LIMITS = ImageLimits()
 _MEASURED_PREFILL_TOKENS, _MEASURED_DECODE_TOKENS = 64, 4
 
@@ -60,8 +62,11 @@ class Extractor:
         threads: int,
         parts: tuple[Part, ...] = (),
         caches: Caches = NO_CACHES,
+        plan: MemoryPlan | None = None,
     ) -> None:
-        """`parts`: the files that were chosen of the manifest's, one for each role that is used."""
+        """`parts`: the files that were chosen of the manifest's, one for each role that is used.
+        With a `plan` its limits hold for the context and the tiles."""
+        self._memory = plan
         self.manifest, self.device, self.threads, self.parts = manifest, device, threads, parts
         self.caches = caches
         self._tokenizer = tokenizer
@@ -69,7 +74,9 @@ class Extractor:
         self._embed, self._image_newline = embed, image_newline
 
     @classmethod
-    def load(cls, folder: Path, runtime: RuntimeConfig) -> Extractor:
+    def load(
+        cls, folder: Path, runtime: RuntimeConfig, plan: MemoryPlan | None = None
+    ) -> Extractor:
         """Load the artifact in `folder`.
 
         Raises MissingArtifact, BadManifest, ChecksumMismatch, DeviceUnavailable, LoadFailed.
@@ -87,7 +94,11 @@ class Extractor:
             return folder / part.path
 
         eyes = path("vision_encoder", ".onnx", runtime.vision_precision)
-        vision = ort.Session(eyes, device, threads, spin=False)
+        vision = VisionEncoder(
+            ort.Session(eyes, device, threads, spin=False), manifest.image, spec.hidden_size
+        )
+        if plan is not None and plan.one_graph:
+            vision.release()
         decoder_path = path("decoder", ".onnx", runtime.decoder_precision)
         newline = None
         if manifest.image.name != "split":
@@ -95,7 +106,7 @@ class Extractor:
         return cls(
             manifest=manifest,
             tokenizer=PromptTokenizer(path("tokenizer", "tokenizer.json"), manifest.template),
-            vision=VisionEncoder(vision, manifest.image, spec.hidden_size),
+            vision=vision,
             decoder=Decoder(ort.Session(decoder_path, device, threads), spec),
             embed=EmbeddingTable(path("embed_tokens", ".npy"), (spec.vocab_size, spec.hidden_size)),
             image_newline=newline,
@@ -112,6 +123,7 @@ class Extractor:
                 ),
                 runtime,
             ),
+            plan=plan,
         )
 
     def stream(
@@ -144,7 +156,9 @@ class Extractor:
         head = self._head(asked, seen, clock, cancelled)
         try:
             tokens = self._tokens(asked, head.prefix, sampling, ignore_stop, clock, cancelled)
-            pieces, generated_tokens, ended = yield from self._detokenized(tokens, over)
+            pieces, generated_tokens, ended = yield from detokenized(
+                self._tokenizer.decode, tokens, over
+            )
         finally:
             seen.return_prefix(head.prefix)
         shown = head.prefix.shown
@@ -177,8 +191,11 @@ class Extractor:
         clock = Clock()
         vision(np.zeros((3, side, side), dtype=np.float32))
         clock.lap("vision")
+        if self._one_graph:
+            vision.release()
         made_up = self._embed([0] * _MEASURED_PREFILL_TOKENS)
         step = decoder.start(_MEASURED_PREFILL_TOKENS + _MEASURED_DECODE_TOKENS)
+        clock.lap("tile")  # of no interest: loading the decoder, where the plan says so
         decoding.prefill(step, made_up, cancelled)
         clock.lap("prefill")
         for place in range(_MEASURED_DECODE_TOKENS):
@@ -192,6 +209,13 @@ class Extractor:
             decode_token_s=spent_s["decode"] / _MEASURED_DECODE_TOKENS,
         )
 
+    def release(self) -> None:
+        """Free the weights, and what was kept in memory: a kept KV cache holds on to its graph.
+        The next `stream` loads them again."""
+        self.caches.clear()
+        for model in self._models or ():
+            model.release()
+
     def close(self) -> None:
         """Free the sessions and what was kept; a later `stream` is refused."""
         self._models = None
@@ -204,8 +228,25 @@ class Extractor:
 
     def _limits(self, asked: ImageLimits) -> ImageLimits:
         if self.device == "cpu" and asked == _NO_LIMITS:
-            return ImageLimits(max_tiles=self.manifest.image.default_max_tiles)
-        return asked
+            asked = ImageLimits(max_tiles=self.manifest.image.default_max_tiles)
+        planned = self._memory.max_tiles if self._memory is not None else None
+        if planned is None:
+            return asked
+        return replace(asked, max_tiles=min(planned, asked.max_tiles or planned))
+
+    @property
+    def _one_graph(self) -> bool:
+        return self._memory is not None and self._memory.one_graph
+
+    def _check_size(self, image: LoadedImage) -> None:
+        """Raise ImageError for an image that was not planned for."""
+        height, width = image.original_height_px, image.original_width_px
+        if self._memory is not None and height * width > self._memory.image_px:
+            raise ImageError(
+                f"the image of {height} x {width} px is larger than the "
+                f"{self._memory.image_px:,} px that memory was planned for",
+                hint="shrink it, or load with a larger image_px",
+            )
 
     def _plan(
         self,
@@ -217,6 +258,7 @@ class Extractor:
     ) -> Asked:
         """Lay the prompt out. All that is refused is refused here, before any work."""
         self._loaded()
+        self._check_size(image)
         hw = (image.rgb.height, image.rgb.width)
         policy, note = budget.within(
             self.manifest.image, hw, self._limits(limits), self._tokenizer.marks
@@ -270,6 +312,8 @@ class Extractor:
                 tiles=len(tiles.pixel_values),
             ),
         )
+        if self._one_graph:
+            vision.release()
         seen.keep_features(features)
         clock.lap("vision")
         return features, "computed"
@@ -307,6 +351,8 @@ class Extractor:
         if budget_tokens < 1:
             raise InputError(f"the extraction budget must be at least 1, not {budget_tokens}")
         context = self.manifest.decoder.context_tokens
+        if self._memory is not None and self._memory.extractor_context_tokens is not None:
+            context = min(context, self._memory.extractor_context_tokens)
         room = context - prompt_tokens
         if room < 1:
             raise ContextOverflow(
@@ -330,34 +376,6 @@ class Extractor:
         return tiling.splice_features(
             np.stack(features), tiles, self.manifest.image, self._image_newline
         )
-
-    def _detokenized(
-        self,
-        tokens: Generator[int, None, Literal["stop", "length"]],
-        over: Callable[[int], bool],
-    ) -> Generator[str, None, tuple[tuple[str, ...], int, _Ended]]:
-        """Yield the text of `tokens` in pieces; return those, the tokens' count and ending."""
-        detokenizer, stripper = Detokenizer(self._tokenizer.decode), Stripper()
-        pieces: list[str] = []
-        count = 0
-        while True:
-            if over(count):
-                tokens.close()
-                ended: _Ended = "extraction_deadline"
-                break
-            try:
-                token = next(tokens)
-            except StopIteration as end:
-                ended = end.value
-                break
-            count += 1
-            if piece := stripper.push(detokenizer.push(token)):
-                pieces.append(piece)
-                yield piece
-        if piece := stripper.push(detokenizer.finish()):
-            pieces.append(piece)
-            yield piece
-        return tuple(pieces), count, ended
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,10 @@ names what to observe and never carries the answer options (they would leak into
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+
+from edge_et.types import FocusSource
+from edge_et.words import words
 
 _PREFIX = re.compile(r"^\s*(?:question|hint)\s*:\s*", re.IGNORECASE)
 # Options start at a first letter that a second one follows: "A. Smith" alone is no option.
@@ -55,6 +59,21 @@ _TAIL = re.compile(
 )
 _COPULA = re.compile(r"\s(?:is|are|was|were)\s", re.IGNORECASE)
 _MAX_WORDS = 40
+# What a phrase can only know from an answer. "the colour of" is asked for, "red" is not.
+_ANSWERS = frozenset((
+    "yes", "no", "true", "false", "none", "red", "orange", "yellow", "green", "cyan", "blue",
+    "purple", "pink", "brown", "black", "white", "gray",
+))  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Focus:
+    """A focus phrase and who made it; an empty phrase asks for the whole image."""
+
+    phrase: str
+    source: FocusSource = "question"
+    notes: tuple[str, ...] = ()
+    """Why it is not the one that was asked for."""
 
 
 def strip_options(question: str) -> str:
@@ -84,3 +103,19 @@ def focus_phrase(question: str) -> str:
     if words and words == opening.split():  # "How many?" names nothing to look at
         return ""
     return " ".join(words[:_MAX_WORDS])
+
+
+def leak_of(phrase: str, question: str) -> str | None:
+    """Return the first word of a phrase that only an answer can have given it, or None.
+
+    A word of an answer option, a number, a colour or a yes that the question without its options
+    does not hold: the extractor would be told what to see.
+    """
+    asked = {word.form for word in words(strip_options(question))}
+    optional = {word.form for word in words(question) if word.is_content} - asked
+    for word in words(phrase):
+        if word.form in asked:
+            continue
+        if word.is_number or word.form in _ANSWERS or word.form in optional:
+            return word.form
+    return None

@@ -29,6 +29,10 @@ class VisionEncoder:
         self._dtype = session.input_dtypes[_PIXELS]
         self._shape = (1, policy.tokens_per_tile, hidden_size)
 
+    def release(self) -> None:
+        """Free the weights; the next tile loads them again."""
+        self._session.release()
+
     def __call__(self, tile: F32) -> F32:
         """Encode one tile [3, S, S] into [N, H]."""
         feeds = {_PIXELS: tile[None].astype(self._dtype, copy=False)}
@@ -63,6 +67,10 @@ class Decoder:
         spec, names = self._spec, cache_names(self._spec.layers)
         row = spec.kv_heads * spec.head_dim
         return sum(row * self._session.input_dtypes[past].itemsize for past, _ in names)
+
+    def release(self) -> None:
+        """Free the weights, once no step is in use; the next `start` loads them again."""
+        self._session.release()
 
     def start(self, capacity_tokens: int) -> DecoderStep:
         return DecoderStep(self._session, self._spec, capacity_tokens, self.bytes_per_token)
@@ -100,7 +108,10 @@ class DecoderStep:
         rows = np.ascontiguousarray(embeddings[None], dtype=self._dtype)
         self._binding.bind_input(_EMBEDDINGS, rows)
         self._binding.bind_input(_MASK, self._mask[:, :total])
-        self._binding.run()
+        if len(rows[0]) > 1:
+            self._binding.run_and_shrink()
+        else:
+            self._binding.run()
         logits: F32 = self._logits[0, 0].astype(np.float32, copy=False)
         return logits
 

@@ -6,8 +6,9 @@ no prompts and no chat.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +33,10 @@ from edge_et.reflexive import NO_IDS, IntArray
 from edge_et.token_model import Nudge
 
 _BATCH_TOKENS = 512
+BLOCK_TOKENS = 64
+"""Prompts are read in whole blocks, in batches of one or several, and then the rest by itself. What
+a block leaves in the KV cache does not depend on the batch it was in (ggml's attention takes tiles
+of 64 rows, and another path below that), so kept blocks change no bit of what follows."""
 _CONTEXT_STEP_TOKENS = 256
 """llama.cpp rounds contexts up to this."""
 _ABORTED = 2
@@ -42,9 +47,20 @@ class Model:
 
     def __init__(self, path: Path, device: UsedDevice) -> None:
         """Raises LoadFailed. The caller has read the header: `edge_et.gguf_header`."""
-        api = runtime()
+        self.path, self.device = path, device
+        self._api = runtime()
+        self._model: Any = None
+        self.open()
+        self.context_tokens: int = self._api.llama_model_n_ctx_train(self._model)
+        self.vocab_size: int = self._api.llama_vocab_n_tokens(self._vocab)
+
+    def open(self) -> None:
+        """Load the weights unless they are there: at first, and after `close`."""
+        if self._model:
+            return
+        api, path = self._api, self.path
         params = api.llama_model_default_params()
-        params.n_gpu_layers = 0 if device == "cpu" else -1
+        params.n_gpu_layers = 0 if self.device == "cpu" else -1
         # Re-laid weights: faster, but with AMX the build may crash (docs/decisions/0002).
         params.use_extra_bufts = not has_amx()
         forget_errors()
@@ -54,11 +70,7 @@ class Model:
                 f"llama.cpp cannot load {path}: {complaints()}",
                 hint="export it again, or restore the file: edge-et doctor",
             )
-        self.path, self.device = path, device
-        self._api = api
         self._vocab = api.llama_model_get_vocab(self._model)
-        self.context_tokens: int = api.llama_model_n_ctx_train(self._model)
-        self.vocab_size: int = api.llama_vocab_n_tokens(self._vocab)
 
     @property
     def handle(self) -> Any:
@@ -151,11 +163,14 @@ class Context:
         self._vocab_size, self._vocab = model.vocab_size, model.vocab
         self._sampler: Any = None
         self._grammar: Grammar | None = None
-        self._past = 0
+        self._threads = threads
+        self._held: list[int] = []
+        self._in_blocks = 0
+        """How many of the tokens held, from the first on, were read in whole blocks."""
 
     @property
     def room_tokens(self) -> int:
-        return self.context_tokens - self._past
+        return self.context_tokens - len(self._held)
 
     def close(self) -> None:
         self.constrain(None)
@@ -168,17 +183,95 @@ class Context:
 
     def start(
         self, prompt: Sequence[int], sampling: SamplingConfig, stop: Callable[[], bool]
-    ) -> None:
-        """Forget what was read, take a fresh sampler, and read the prompt.
+    ) -> int:
+        """Read the prompt, take a fresh sampler; return how many tokens of it were held already.
 
-        `stop` is asked between the layers of the model, so that a long prompt can be cancelled.
+        Of what was read before, the blocks that the prompt begins with are kept. `stop` is asked
+        between the layers of the model, so that a long prompt can be cancelled.
         """
-        self._api.llama_memory_clear(self._api.llama_get_memory(self._context), True)
-        self._past = 0
+        whole = _whole_blocks(max(0, len(prompt) - 1))  # one is left to give the logits
+        kept = self._keep(prompt[:whole])
         self.constrain(None)
         if self._sampler:
             self._api.llama_sampler_free(self._sampler)
         self._sampler = _sampler_chain(self._api, sampling)
+        with self._stoppable(stop):
+            self._read_blocks(prompt[kept:whole])
+            self.feed(prompt[whole:])
+        return kept
+
+    def read_ahead(
+        self, beginning: Sequence[int], stop: Callable[[], bool], *, threads: int
+    ) -> int:
+        """Read the whole blocks of what a prompt will begin with; return how many tokens are held.
+
+        Blocks that were read before are not read again.
+        """
+        whole = beginning[: _whole_blocks(min(len(beginning), self.context_tokens))]
+        kept = self._keep(whole)
+        self._api.llama_set_n_threads(self._context, threads, threads)
+        try:
+            with self._stoppable(stop):
+                self._read_blocks(whole[kept:])
+        finally:
+            self._api.llama_set_n_threads(self._context, self._threads, self._threads)
+        return len(whole)
+
+    def forget(self) -> None:
+        """Hold nothing, so that the next prompt is read from its first token on."""
+        self._truncate(0)
+
+    def feed(self, tokens: Sequence[int]) -> None:
+        """Read tokens; the logits are then those after the last one. Raises InferenceFailed."""
+        for first in range(0, len(tokens), _BATCH_TOKENS):
+            self._decode(tokens[first : first + _BATCH_TOKENS])
+
+    def _read_blocks(self, tokens: Sequence[int]) -> None:
+        """Read whole blocks, for their trace in the KV cache alone."""
+        for first in range(0, len(tokens), _BATCH_TOKENS):
+            batch = tokens[first : first + _BATCH_TOKENS]
+            self._decode(batch, logits=False)
+            self._in_blocks += len(batch)
+
+    def _decode(self, tokens: Sequence[int], *, logits: bool = True) -> None:
+        """Read up to a batch; what fails or is stopped leaves no token behind."""
+        if len(tokens) > self.room_tokens:
+            raise InferenceFailed(f"{len(tokens)} tokens do not fit into {self.room_tokens}")
+        ids = (self._api.llama_token * len(tokens))(*tokens)
+        batch = self._api.llama_batch_get_one(ids, len(tokens))
+        if not logits:
+            batch.logits = (ctypes.c_int8 * len(tokens))()
+        code = self._api.llama_decode(self._context, batch)
+        if code != 0:
+            past = len(self._held)
+            self._truncate(past)
+            if code == _ABORTED:
+                raise Cancelled("the reasoner was stopped by its caller")
+            raise InferenceFailed(f"llama_decode returned {code} at token {past}: {complaints()}")
+        self._held += tokens
+
+    def _keep(self, beginning: Sequence[int]) -> int:
+        """Drop all but the whole blocks that `beginning` begins with; return how many tokens."""
+        end = min(self._in_blocks, len(beginning))
+        same = next((i for i in range(end) if self._held[i] != beginning[i]), end)
+        return self._truncate(_whole_blocks(same))
+
+    def _truncate(self, tokens: int) -> int:
+        """Hold the first `tokens` only; return how many are left.
+
+        That is none where the memory cannot go back: a recurrent state stands for all it has read.
+        """
+        memory = self._api.llama_get_memory(self._context)
+        if not self._api.llama_memory_seq_rm(memory, 0, tokens, -1):
+            self._api.llama_memory_clear(memory, True)
+            tokens = 0
+        del self._held[tokens:]
+        self._in_blocks = min(self._in_blocks, tokens)
+        return tokens
+
+    @contextlib.contextmanager
+    def _stoppable(self, stop: Callable[[], bool]) -> Iterator[None]:
+        """Ask `stop` between the layers of the model while reading."""
         raised: list[BaseException] = []
 
         def asked(_: Any) -> bool:
@@ -191,7 +284,7 @@ class Context:
         callback = self._api.ggml_abort_callback(asked)
         self._api.llama_set_abort_callback(self._context, callback, None)
         try:
-            self.feed(prompt)
+            yield
         except Cancelled:
             if raised:
                 raise raised[0] from None
@@ -199,24 +292,6 @@ class Context:
         finally:
             null = self._api.ggml_abort_callback()
             self._api.llama_set_abort_callback(self._context, null, None)
-
-    def feed(self, tokens: Sequence[int]) -> None:
-        """Read tokens; the logits are then those after the last one. Raises InferenceFailed."""
-        if len(tokens) > self.room_tokens:
-            raise InferenceFailed(f"{len(tokens)} tokens do not fit into {self.room_tokens}")
-        for first in range(0, len(tokens), _BATCH_TOKENS):
-            part = tokens[first : first + _BATCH_TOKENS]
-            ids = (self._api.llama_token * len(part))(*part)
-            code = self._api.llama_decode(
-                self._context, self._api.llama_batch_get_one(ids, len(part))
-            )
-            if code == _ABORTED:
-                raise Cancelled("the reasoner was stopped by its caller")
-            if code != 0:
-                raise InferenceFailed(
-                    f"llama_decode returned {code} at token {self._past}: {complaints()}"
-                )
-            self._past += len(part)
 
     def sample(self, banned: IntArray = NO_IDS, nudge: Nudge | None = None) -> int:
         """Return the next token, none of `banned`; it is not read until it is fed."""
@@ -257,6 +332,10 @@ class Context:
             raise InferenceFailed("llama.cpp has no logits: nothing was read")
         array: npt.NDArray[np.float32] = np.ctypeslib.as_array(pointer, (self._vocab_size,))
         return array
+
+
+def _whole_blocks(tokens: int) -> int:
+    return tokens // BLOCK_TOKENS * BLOCK_TOKENS
 
 
 def _sampler_chain(api: Any, sampling: SamplingConfig) -> Any:

@@ -193,6 +193,9 @@ class ReasonerManifest:
     context_tokens: int
     sampling: dict[str, float] = field(default_factory=dict)
     """The model's own defaults: temperature, top_p, top_k; empty means greedy."""
+    says_missing: bool = False
+    """Trained to answer with `Missing:` and what is missing where the description lacks it; other
+    reasoners are told to by the prompt."""
     parity: tuple[Parity, ...] = ()
     made_with: dict[str, str] = field(default_factory=dict)
     kind: Literal["reasoner"] = "reasoner"

@@ -1,11 +1,14 @@
-"""The line at which a model without thinking marks begins its answer, found as the text comes."""
+"""The line at which a model without thinking marks begins its answer, found as the text comes.
+
+"Answer:" opens it, or the "Missing:" that stands for one (`edge_et.missing`).
+"""
 
 from __future__ import annotations
 
 import re
 
 _BEFORE = " \t>*_#`\"'"
-_OPENERS = ("answer", "final answer", "the answer", "the final answer", "my answer")
+_OPENERS = ("answer", "final answer", "the answer", "the final answer", "my answer", "missing")
 _BEHIND = re.compile(r"(?:[ \t*_\"']+(?:is[ \t*_]*)?)?", re.IGNORECASE)
 _BEHIND_SO_FAR = re.compile(r"(?:[ \t*_\"']+(?:i|is[ \t*_]*)?)?", re.IGNORECASE)
 _COLONS = ":："

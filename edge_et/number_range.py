@@ -37,7 +37,7 @@ def _fixed(number: Number, decimals: int) -> list[str]:
     low = int((number.low * unit).to_integral_value("ROUND_CEILING"))
     high = int((number.high * unit).to_integral_value("ROUND_FLOOR"))
     parts = [_magnitudes(max(low, 0), high, decimals)] if high >= max(low, 0) else []
-    if low < 0:
+    if low < 0 and low <= high:  # with few decimals a narrow range may hold no number
         inner = _magnitudes(max(1, -high), -low, decimals)
         parts.append(f'"-" ({inner})')
     return parts

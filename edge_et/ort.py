@@ -24,6 +24,7 @@ from edge_et.errors import (
     LoadFailed,
     MissingDependency,
 )
+from edge_et.memory.measure import give_back
 
 UsedDevice = Literal["cpu", "cuda"]
 Array = npt.NDArray[Any]
@@ -117,9 +118,35 @@ class Session:
         if not spin:
             options.add_session_config_entry("session.force_spinning_stop", "1")
         self.path, self.device, self.threads = path, device, threads
+        self._options = options
+        self._session: Any = None
+        session = self._live()
+        self.input_dtypes = {i.name: _dtype(i.type) for i in session.get_inputs()}
+        self.output_dtypes = {o.name: _dtype(o.type) for o in session.get_outputs()}
+        # Fixed sizes are ints; a size that varies is the graph's own name for it, or None.
+        self.input_shapes: dict[str, tuple[int | str | None, ...]] = {
+            i.name: tuple(i.shape) for i in session.get_inputs()
+        }
+        self.output_shapes: dict[str, tuple[int | str | None, ...]] = {
+            o.name: tuple(o.shape) for o in session.get_outputs()
+        }
+
+    def release(self) -> None:
+        """Free the weights; the next run or binding loads them again."""
+        self._session = None
+        give_back()
+
+    def _live(self) -> Any:
+        if self._session is None:
+            self._session = self._open()
+            give_back()  # of an inline graph, loading leaves a third of its size behind
+        return self._session
+
+    def _open(self) -> Any:
+        ort, path, device = runtime(), self.path, self.device
         try:
             session = ort.InferenceSession(
-                str(path), options, providers=_provider_list(device), enable_fallback=0
+                str(path), self._options, providers=_provider_list(device), enable_fallback=0
             )
         except Exception as exc:
             raise LoadFailed(
@@ -132,16 +159,7 @@ class Session:
                 f"onnxruntime dropped {device} while loading {path}",
                 hint="see what works: edge-et doctor; or run on the CPU: --device cpu",
             )
-        self._session = session
-        self.input_dtypes = {i.name: _dtype(i.type) for i in session.get_inputs()}
-        self.output_dtypes = {o.name: _dtype(o.type) for o in session.get_outputs()}
-        # Fixed sizes are ints; a size that varies is the graph's own name for it, or None.
-        self.input_shapes: dict[str, tuple[int | str | None, ...]] = {
-            i.name: tuple(i.shape) for i in session.get_inputs()
-        }
-        self.output_shapes: dict[str, tuple[int | str | None, ...]] = {
-            o.name: tuple(o.shape) for o in session.get_outputs()
-        }
+        return session
 
     def run(self, feeds: Mapping[str, Array], output: str) -> Array:
         """Run once and return the output of that name."""
@@ -150,7 +168,7 @@ class Session:
     def run_all(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """Run once and return the outputs of these names."""
         with _inference(self.path):
-            results: list[Array] = self._session.run(list(outputs), dict(feeds))
+            results: list[Array] = self._live().run(list(outputs), dict(feeds))
         return results
 
     def bind(self) -> Binding:
@@ -162,7 +180,7 @@ class Binding:
 
     def __init__(self, session: Session) -> None:
         self._owner = session
-        self._session = session._session
+        self._session = session._live()
         self._binding = self._session.io_binding()
         self._kept: dict[str, object] = {}
         self._shared: dict[str, Array] = {}
@@ -206,6 +224,13 @@ class Binding:
     def run(self) -> None:
         with _inference(self._owner.path):
             self._session.run_with_iobinding(self._binding)
+
+    def run_and_shrink(self) -> None:
+        """Run once and give the activations' memory back: for the few large runs of a prefill."""
+        options = runtime().RunOptions()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        with _inference(self._owner.path):
+            self._session.run_with_iobinding(self._binding, options)
 
 
 def _provider_list(device: UsedDevice) -> list[Any]:

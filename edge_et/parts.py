@@ -58,3 +58,12 @@ def pick(
         return asked[0]
     fitting = [p for p in parts if (p.precision in FP16_ACTIVATIONS) == (device == "cuda")]
     return (fitting or parts)[0]
+
+
+def graph_parts(manifest: ExtractorManifest, runtime: RuntimeConfig) -> tuple[Part, Part]:
+    """Return the vision encoder and the decoder that are loaded. Raises as `pick` does."""
+    device = device_for(manifest, runtime)
+    return (
+        pick(manifest, "vision_encoder", ".onnx", device, runtime.vision_precision),
+        pick(manifest, "decoder", ".onnx", device, runtime.decoder_precision),
+    )

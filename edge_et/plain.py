@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal, TypeVar, cast
 
@@ -17,8 +18,8 @@ class Mismatch(ValueError):
 def build(kind: type[T], raw: Any, where: str) -> T:
     """Turn `raw` into the dataclass `kind`. `where` opens each message.
 
-    Knows nested dataclasses, tuples, Literals, `X | None`, `dict[str, X]`, numbers, texts and
-    truth values. Raises Mismatch on missing, unknown and mistyped fields; what the dataclass
+    Knows nested dataclasses, tuples, Literals, `X | None`, `dict[str, X]`, `Any`, numbers, texts
+    and truth values. Raises Mismatch on missing, unknown and mistyped fields; what the dataclass
     raises of its own passes through.
     """
     return cast(T, _build(kind, raw, where))
@@ -36,7 +37,9 @@ def _build(kind: Any, raw: Any, where: str) -> Any:
         return raw
     if origin is types.UnionType:
         return None if raw is None else _build(arguments[0], raw, where)
-    if origin is dict:
+    if kind is Any:
+        return raw
+    if origin in (dict, Mapping):
         if not isinstance(raw, dict):
             raise Mismatch(f"{where}: expected an object")
         return {str(k): _build(arguments[1], v, f"{where}.{k}") for k, v in raw.items()}

@@ -20,6 +20,7 @@ Rated = Literal[
     "reason_decode",
 ]
 _KEPT = 8
+_LEAST_READ_TOKENS = 64
 _LEAST_ANSWER_TOKENS, _MOST_ANSWER_TOKENS = 16, 64
 _UNSEEN_ANSWER_TOKENS, _UNSEEN_PROMPT_TOKENS = 32, 160
 
@@ -92,7 +93,10 @@ class Rates:
             self._learn("extract_decode", run.decode_s, run.generated_tokens)
 
     def reasoned(self, run: ReasonerRun) -> None:
-        self._learn("reason_prefill", run.handoff_s + run.prefill_s, run.prompt_tokens)
+        read_tokens = run.prompt_tokens - run.reused_tokens
+        # a short rest of a prompt that was mostly held tells of overhead, not of speed
+        if not run.reused_tokens or read_tokens >= _LEAST_READ_TOKENS:
+            self._learn("reason_prefill", run.handoff_s + run.prefill_s, read_tokens)
         spent_s = run.think_s + run.answer_s
         self._learn("reason_decode", spent_s, run.think_tokens + run.answer_tokens)
 

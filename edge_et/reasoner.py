@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_et import llama, llama_library
-from edge_et.chat import CLOSE, CLOSING, LAST_LINE, OPEN, ChatTemplate, encode
+from edge_et.chat import CLOSE, CLOSING, LAST_LINE, OPEN, ChatTemplate, Frame, encode
 from edge_et.clock import Clock, NoClock
 from edge_et.config import RuntimeConfig, SamplingConfig
 from edge_et.errors import Cancelled, InputError, LoadFailed
@@ -20,6 +21,9 @@ from edge_et.reflexive import ReflexiveIds, find_reflexive
 from edge_et.thinking import INSIST_TOKENS, Demand, Reasoned, plan_budgets, reason
 from edge_et.threads import usable_threads
 from edge_et.types import Chunk, FinishReason
+
+if TYPE_CHECKING:
+    from edge_et.memory.plan import MemoryPlan
 
 # What Qwen3's makers advise for thinking; greedy decoding makes such models loop.
 _THINKING_SAMPLING = SamplingConfig(temperature=0.6, top_p=0.95, top_k=20)
@@ -39,6 +43,8 @@ class ReasonerRun:
     held: str | None
     """Of the answer, what was written under the grammar of a demand; None: nothing was."""
     prompt_tokens: int
+    reused_tokens: int
+    """Of the prompt: what the KV cache held already."""
     think_tokens: int
     answer_tokens: int
     finish_reason: FinishReason
@@ -63,7 +69,10 @@ class Reasoner:
                 hint="take an instruction-tuned model, or export it with its chat template",
             )
         self.manifest, self.threads, self.device = manifest, threads, model.device
+        self.ahead_threads = threads
+        """For reading beside a working extractor."""
         self._model: llama.Model | None = model
+        self._most_tokens = model.context_tokens
         self._context: llama.Context | None = None
         self._template = ChatTemplate(
             source, bos=model.token_text("bos"), eos=model.token_text("eos")
@@ -71,25 +80,21 @@ class Reasoner:
         self._words = _Words(model)
 
     @classmethod
-    def load(cls, path: Path, runtime: RuntimeConfig) -> Reasoner:
+    def load(cls, path: Path, runtime: RuntimeConfig, plan: MemoryPlan | None = None) -> Reasoner:
         """Load a folder with a manifest, or a GGUF file, with the manifest beside it if that
-        one is about this file.
+        one is about this file. With a `plan` its limit holds for the context.
 
         Raises MissingArtifact, BadManifest, ChecksumMismatch, DeviceUnavailable, LoadFailed.
         """
-        folder = path if path.is_dir() else path.parent
-        manifest = None
-        if path.is_dir() or (folder / FILE_NAME).is_file():
-            manifest = read_manifest(folder, ReasonerManifest)
-        if manifest is not None and path.is_dir():
-            path = folder / manifest.part().path
-        if manifest is not None and all(part.path != path.name for part in manifest.parts):
-            manifest = None
+        path, manifest = find_file(path)
         if manifest is not None:
-            check_files(folder, manifest, hashes=runtime.verify_hashes)
+            check_files(path.parent, manifest, hashes=runtime.verify_hashes)
         require_chat(read_header(path))
         model = llama.Model(path, llama_library.resolve_device(runtime.device))
-        return cls(model, manifest=manifest, threads=runtime.threads or _threads_for(path))
+        reasoner = cls(model, manifest=manifest, threads=runtime.threads or _threads_for(path))
+        if plan is not None and plan.reasoner_context_tokens is not None:
+            reasoner._most_tokens = min(model.context_tokens, plan.reasoner_context_tokens)
+        return reasoner
 
     @property
     def name(self) -> str:
@@ -101,8 +106,14 @@ class Reasoner:
         return self._words.think_marks is not None
 
     @property
+    def says_missing(self) -> bool:
+        """Whether it was trained to say what a description lacks."""
+        return self.manifest is not None and self.manifest.says_missing
+
+    @property
     def context_tokens(self) -> int:
-        return self._loaded().context_tokens
+        """Of the model, or of the plan for memory where that is less."""
+        return self._most_tokens
 
     @functools.cached_property
     def sampling(self) -> SamplingConfig:
@@ -150,7 +161,7 @@ class Reasoner:
         )
         prefill_started_s = time.perf_counter()
         context = self._context_of(budgets.context_tokens)
-        context.start(prompt, sampling or self.sampling, cancelled)
+        reused = context.start(prompt, sampling or self.sampling, cancelled)
         prefilled_s = time.perf_counter()
         done: Reasoned = yield from reason(
             context,
@@ -168,6 +179,7 @@ class Reasoner:
             answer=done.answer,
             held=done.held,
             prompt_tokens=len(prompt),
+            reused_tokens=reused,
             think_tokens=done.think_tokens,
             answer_tokens=done.answer_tokens,
             finish_reason=done.finish_reason,
@@ -186,6 +198,7 @@ class Reasoner:
         """
         prompt = self.prompt_ids(_MEASURED_TEXT, think=False)
         context = self._context_of(min(room_tokens, self.context_tokens))
+        context.forget()
         started_s = time.perf_counter()
         context.start(prompt, SamplingConfig(), cancelled)
         prefilled_s = time.perf_counter()
@@ -198,17 +211,59 @@ class Reasoner:
             decode_token_s=(time.perf_counter() - prefilled_s) / _MEASURED_DECODE_TOKENS,
         )
 
+    def read_ahead(
+        self,
+        opening: str,
+        *,
+        think: bool,
+        reserve_tokens: int,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> int:
+        """Read what the next user text will begin with; return how many tokens are held.
+
+        `reserve_tokens`: the context that the whole call will probably need. Blocks, so it is for
+        a thread of its own, which must end before `stream`. Raises Cancelled, InferenceFailed.
+        """
+        ids = self.opening_ids(opening, think=think)
+        context = self._context_of(min(reserve_tokens, self.context_tokens))
+        return context.read_ahead(ids, cancelled, threads=self.ahead_threads)
+
+    def opening_ids(self, opening: str, *, think: bool) -> tuple[int, ...]:
+        """Return what the prompt begins with when the user text begins with `opening`."""
+        return self._ids(Frame(before=self._frame(think).before, after=""), opening)
+
     def prompt_ids(self, user_text: str, *, think: bool) -> tuple[int, ...]:
         """Return the whole prompt; no special token comes from `user_text`."""
-        model = self._loaded()
-        frame = self._template.frame(think=think if self.has_think_marks else None)
-        return encode(frame, user_text, tokenize=model.tokenize, marker=model.marker)
+        return self._ids(self._frame(think), user_text)
 
-    def close(self) -> None:
-        """Free the weights and the KV cache; a later `stream` is refused."""
+    def _frame(self, think: bool) -> Frame:
+        return self._template.frame(think=think if self.has_think_marks else None)
+
+    def _ids(self, frame: Frame, text: str) -> tuple[int, ...]:
+        model = self._loaded()
+        return encode(frame, text, tokenize=model.tokenize, marker=model.marker)
+
+    def forget(self) -> None:
+        """Drop what the KV cache holds, so that the next call reads its whole prompt."""
+        if self._context is not None:
+            self._context.forget()
+
+    def release_context(self) -> None:
+        """Free the KV cache; the next `stream` makes one."""
         if self._context is not None:
             self._context.close()
             self._context = None
+
+    def release(self) -> None:
+        """Free the weights and the KV cache; the next `stream` loads them again."""
+        self.release_context()
+        if self._model is not None:
+            _ = self.sampling  # may be read from the weights' file, and is asked for at any time
+            self._model.close()
+
+    def close(self) -> None:
+        """Free the weights and the KV cache; a later `stream` is refused."""
+        self.release_context()
         if self._model is not None:
             self._model.close()
             self._model = None
@@ -216,6 +271,7 @@ class Reasoner:
     def _loaded(self) -> llama.Model:
         if self._model is None:
             raise InputError("the reasoner is closed", hint="load it again")
+        self._model.open()
         return self._model
 
     def _context_of(self, tokens: int) -> llama.Context:
@@ -260,6 +316,21 @@ class _Words:
 
     def tokens(self, text: str) -> tuple[int, ...]:
         return self._model.tokenize(text, False)
+
+
+def find_file(path: Path) -> tuple[Path, ReasonerManifest | None]:
+    """Return the GGUF file that `path` (a folder or the file) means, and its manifest, if any.
+
+    Raises MissingArtifact or BadManifest.
+    """
+    folder = path if path.is_dir() else path.parent
+    if not path.is_dir() and not (folder / FILE_NAME).is_file():
+        return path, None
+    manifest = read_manifest(folder, ReasonerManifest)
+    if path.is_dir():
+        path = folder / manifest.part().path
+    listed = any(part.path == path.name for part in manifest.parts)
+    return path, manifest if listed else None
 
 
 def _threads_for(file: Path) -> int:

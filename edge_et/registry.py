@@ -20,6 +20,7 @@ DEFAULT_PAIR = "starter"
 
 Kind = Literal["extractor", "reasoner"]
 Form = Literal["artifact", "checkpoint"]
+PairFocus = Literal["question", "reasoner", "none"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,8 @@ class PairRecord:
     summary: str
     suppress_reflexive: bool = False
     """Whether its makers think without reflexive words (`edge_et.reflexive`)."""
+    focus: PairFocus = "question"
+    """What measured best for the pair: who makes the focus phrase (`GenerationConfig.focus`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,17 +141,21 @@ def parse_registry(text: str, where: str = "models.toml") -> Registry:
     pairs = {}
     for name, row in tables["pairs"].items():
         place = f"{where}: pairs.{name}"
-        names = ("extractor", "reasoner", "summary")
-        fields = _fields(row, names, place, optional=("suppress_reflexive",))
+        names, optional = ("extractor", "reasoner", "summary"), ("suppress_reflexive", "focus")
+        fields = _fields(row, names, place, optional=optional)
         suppresses = fields.get("suppress_reflexive", False)
         if not isinstance(suppresses, bool):
             raise ArtifactError(f"{place}: suppress_reflexive is neither true nor false")
+        focus = fields.get("focus", "question")
+        if focus not in get_args(PairFocus):
+            raise ArtifactError(f"{place}: focus is none of {', '.join(get_args(PairFocus))}")
         pairs[name] = PairRecord(
             name=name,
             extractor=_named(extractors, fields["extractor"], place),
             reasoner=_named(reasoners, fields["reasoner"], place),
             summary=fields["summary"],
             suppress_reflexive=suppresses,
+            focus=focus,
         )
     return Registry(extractors=extractors, reasoners=reasoners, pairs=pairs)
 

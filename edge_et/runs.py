@@ -1,17 +1,21 @@
-"""One extraction: what was asked, the clock over it, and its record."""
+"""One extraction: what was asked, the clock over it, its text from tokens, and its record."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from edge_et.caching.seen import Place, Shown, Written
 from edge_et.decoding import raise_if
 from edge_et.image import LoadedImage
 from edge_et.layout import Layout
 from edge_et.manifest import ImagePolicy
+from edge_et.tokenization import Detokenizer, Stripper
 from edge_et.types import FinishReason, ImageReport, Served
+
+Ended = Literal["stop", "length", "extraction_deadline"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +67,35 @@ class Clock:
         """Add the time since the last lap to that of `stage`."""
         last, self._last = self._last, time.perf_counter()
         self.spent_s[stage] += self._last - last
+
+
+def detokenized(
+    decode: Callable[[Sequence[int]], str],
+    tokens: Generator[int, None, Literal["stop", "length"]],
+    over: Callable[[int], bool],
+) -> Generator[str, None, tuple[tuple[str, ...], int, Ended]]:
+    """Yield the text of `tokens` in pieces; return those, the tokens' count and ending."""
+    detokenizer, stripper = Detokenizer(decode), Stripper()
+    pieces: list[str] = []
+    count = 0
+    while True:
+        if over(count):
+            tokens.close()
+            ended: Ended = "extraction_deadline"
+            break
+        try:
+            token = next(tokens)
+        except StopIteration as end:
+            ended = end.value
+            break
+        count += 1
+        if piece := stripper.push(detokenizer.push(token)):
+            pieces.append(piece)
+            yield piece
+    if piece := stripper.push(detokenizer.finish()):
+        pieces.append(piece)
+        yield piece
+    return tuple(pieces), count, ended
 
 
 def replay(

@@ -8,10 +8,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from edge_et.answer_spec import AnswerSpec
+from edge_et.answers import Reading
 from edge_et.clock import Clock, NoClock
 from edge_et.config import GenerationConfig, ImageLimits, SamplingConfig
 from edge_et.deadline import Pace
 from edge_et.evidence import find_evidence
+from edge_et.focus import Focus
+from edge_et.missing import not_seen, said_missing
+from edge_et.notes import notes_of
 from edge_et.prompts import reasoning_prompt
 from edge_et.rates import ExtractorSpeed, Rates, ReasonerSpeed
 from edge_et.thinking import Demand
@@ -55,6 +59,9 @@ class ExtractorLike(Protocol):
 class ReasonerLike(Protocol):
     """What the chain needs of a reasoner."""
 
+    @property
+    def says_missing(self) -> bool: ...
+
     def stream(
         self,
         user_text: str,
@@ -72,7 +79,19 @@ class ReasonerLike(Protocol):
 
     def measure(self, room_tokens: int, cancelled: Cancel) -> ReasonerSpeed: ...
 
+    def read_ahead(
+        self, opening: str, *, think: bool, reserve_tokens: int, cancelled: Cancel
+    ) -> int: ...
+
     def close(self) -> None: ...
+
+
+class ResidencyLike(Protocol):
+    """Who frees what a half no longer needs, between the halves of a call and after it."""
+
+    def extracted(self) -> None: ...
+
+    def thought(self) -> None: ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -107,6 +126,12 @@ class Call:
         asked = self.config.suppress_reflexive
         return self.suppress_reflexive if asked is None else asked
 
+    @property
+    def may_look_again(self) -> bool:
+        """Whether time allows another look: with a deadline, while half of it is left."""
+        spent_s = time.perf_counter() - self._started_s
+        return self.pace is None or spent_s < self.pace.deadline_s / 2
+
     def queued(self) -> None:
         """Note that the waiting is over."""
         self.spent(queue_s=time.perf_counter() - self._started_s)
@@ -123,6 +148,10 @@ class Call:
         if getattr(self._timings, names[kind]) is None:
             passed_s = time.perf_counter() - self._started_s
             self._timings = replace(self._timings, **{names[kind]: passed_s})
+
+    def unanswered(self) -> None:
+        """Note that what was seen of an answer was none."""
+        self._timings = replace(self._timings, ttfa_s=None)
 
     def timings(self) -> Timings:
         return replace(self._timings, total_s=time.perf_counter() - self._started_s)
@@ -145,7 +174,7 @@ def extract(
     extractor: ExtractorLike,
     load: Callable[[], LoadedImage],
     user_text: str,
-    focus: str,
+    focus: Focus,
     call: Call,
 ) -> Generator[Chunk, None, Extraction]:
     """Stage 1: what of the image matters, written down."""
@@ -176,7 +205,9 @@ def extract(
     )
     return Extraction(
         text=run.text,
-        focus_phrase=focus,
+        focus_phrase=focus.phrase,
+        focus_source=focus.source,
+        notes=focus.notes,
         image=run.image,
         prompt_tokens=run.prompt_tokens,
         generated_tokens=run.generated_tokens,
@@ -187,55 +218,82 @@ def extract(
 
 
 def think(
-    reasoner: ReasonerLike, notes: Extraction, spec: AnswerSpec, pair: str, call: Call
+    reasoner: ReasonerLike,
+    notes: Extraction,
+    spec: AnswerSpec,
+    pair: str,
+    call: Call,
+    looks: tuple[Extraction, ...] = (),
 ) -> Generator[Chunk, None, Answer]:
-    """Stage 2: thinking over the extraction, and the answer."""
+    """Stage 2: thinking over the extraction and the further looks, and the answer."""
     config = call.config
+    text = notes_of(notes, looks)
     chunks = reasoner.stream(
-        reasoning_prompt(notes.text, spec.question, think=config.thinks, form=spec.wording),
+        reasoning_prompt(
+            text,
+            spec.prompt,
+            think=config.thinks,
+            form=spec.wording,
+            or_missing=config.looks_again > 0 and spec.may_miss and not reasoner.says_missing,
+        ),
         think=config.thinks,
         think_budget_tokens=config.think_tokens,
         answer_budget_tokens=config.answer_tokens,
         sampling=config.reasoner_sampling,
         suppress_reflexive=call.suppresses,
-        demand=_demand(spec),
+        demand=_demand(spec, text),
         ignore_stop=config.ignore_stop,
         clock=NoClock() if call.pace is None else call.pace,
         cancelled=call.cancelled,
     )
     run = yield from _noted(chunks, call)
     call.rates.reasoned(run)
-    call.rates.answered(run, notes)
+    if not looks:
+        call.rates.answered(run, notes)
     call.spent(
         handoff_s=run.handoff_s,
         reason_prefill_s=run.prefill_s,
         think_decode_s=run.think_s,
         answer_decode_s=run.answer_s,
     )
-    reading = spec.read(run.answer, run.held)
+    # what is held to a grammar has no such way out
+    missing = said_missing(run.answer, text) if run.held is None else None
+    reading = spec.read(run.answer, run.held) if missing is None else _unread(missing)
     return Answer(
         text=reading.text,
         thinking=run.thinking,
         extraction=notes,
         prompt_tokens=run.prompt_tokens,
+        reused_tokens=run.reused_tokens,
         think_tokens=run.think_tokens,
         answer_tokens=run.answer_tokens,
-        finish_reason=_finish_reason(notes, run.finish_reason),
+        finish_reason=(
+            _finish_reason(notes, run.finish_reason) if missing is None else "insufficient"
+        ),
         timings=call.timings(),
         pair=pair,
         form=spec.form,
         found=reading.found,
         data=spec.data(run.held),
-        evidence=find_evidence(
-            notes.text, spec.question, thinking=run.thinking, answer=reading.text
-        ),
+        evidence=find_evidence(text, spec.question, thinking=run.thinking, answer=reading.text),
+        looks=looks,
+        missing=missing,
     )
 
 
-def _demand(spec: AnswerSpec) -> Demand | None:
+def _demand(spec: AnswerSpec, notes: str) -> Demand | None:
+    """Return what the answer is held to; to say what `notes` lack is accepted in its place."""
     if spec.shape is None:
         return None
-    return Demand(shape=spec.shape, at_once=spec.form == "json", accepts=spec.accepts)
+    return Demand(
+        shape=spec.shape,
+        at_once=not spec.may_miss,
+        accepts=lambda text: said_missing(text, notes) is not None or spec.accepts(text),
+    )
+
+
+def _unread(missing: str) -> Reading:
+    return Reading(text=not_seen(missing), found="whole", holds=False)
 
 
 def _as_chunks(pieces: Generator[str, None, _T]) -> Generator[Chunk, None, _T]:

@@ -43,7 +43,7 @@ _HURRY_TOKENS = 8
 _MIN_ANSWER_TOKENS = 32
 NO_ANSWER = "no answer"
 _BLANK_ANSWER = re.compile(r"[\W_]*(?:answer[\W_]*)*", re.IGNORECASE)
-_MARKED = re.compile(r"\banswer\b\W*[:：]\W*(\w?)", re.IGNORECASE)
+_MARKED = re.compile(r"(?:\banswer\b|^\W*missing\b)\W*[:：]\W*(\w?)", re.IGNORECASE | re.MULTILINE)
 _SIGN = re.compile(r"\w")
 
 Cancel = Callable[[], bool]

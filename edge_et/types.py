@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from edge_et.regions import Region
+
 ChunkKind = Literal["extraction", "thinking", "answer"]
 AnswerPart = Literal["thinking", "answer"]
 ContradictionKind = Literal["answer", "colour", "size", "shape", "pattern", "place", "count"]
@@ -18,6 +20,7 @@ FinishReason = Literal[
     "length",  # the answer was cut at its limit
     "context",  # the context was full before the answer ended
     "deadline",  # the answer was cut for the deadline
+    "insufficient",  # the notes of all looks do not hold what the question needs
 ]
 Origin = Literal["computed", "memory", "disk"]
 AnswerForm = Literal[
@@ -36,14 +39,20 @@ Found = Literal[
     "whole",  # all that was written
     "constrained",  # written under a grammar: the form could not be missed
 ]
+FocusSource = Literal["question", "reasoner", "none", "given"]
+"""Who made a focus phrase: the rule over the question, the reasoner, nobody, the caller."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """One piece of the stream. Concatenating the `text` of one kind gives that part whole."""
+    """One piece of the stream. Concatenating the `text` of one kind and `look` gives that part
+    whole."""
 
     kind: ChunkKind
     text: str
+    look: int = 0
+    """0: the first extraction and the thinking over it; n: the n-th further look and what is
+    thought with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +85,8 @@ class Timings:
     """Waiting for another call on the same chain to end."""
     measure_s: float = 0.0
     """Measuring how fast the pair is, in a chain's first call with a deadline."""
+    focus_s: float = 0.0
+    """The reasoner's writing of the focus phrase."""
     image_s: float = 0.0
     """Decode, orientation, tiling, normalisation."""
     vision_s: float = 0.0
@@ -88,6 +99,8 @@ class Timings:
     answer_decode_s: float = 0.0
     check_s: float = 0.0
     """The second look of `GenerationConfig.check`."""
+    reason_prefill_hidden_s: float = 0.0
+    """Not a stage: prefill of the reasoner while the extractor was at work (docs/handoff.md)."""
     total_s: float = 0.0
     ttft_extract_s: float | None = None
     ttft_think_s: float | None = None
@@ -122,6 +135,11 @@ class Extraction:
     timings: Timings
     served: Served | None = None
     """None when the text did not come from an image."""
+    focus_source: FocusSource = "question"
+    region: Region | None = None
+    """The part of the image that was shown; None: the whole of it."""
+    notes: tuple[str, ...] = ()
+    """What was done otherwise than asked, e.g. why the reasoner's focus phrase was not taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,9 +189,14 @@ class Answer:
     text: str
     """The short answer, without the `Answer:` marker. Never empty."""
     thinking: str
+    """Of all looks, blank lines between."""
     extraction: Extraction
+    """The first."""
     prompt_tokens: int
-    """Of the reasoner."""
+    """Of the reasoner, over all looks, as are the three counts below."""
+    reused_tokens: int = 0
+    """Of the prompts: not read again, because the reasoner held them from an earlier call or had
+    read them while the extractor wrote."""
     think_tokens: int
     answer_tokens: int
     finish_reason: FinishReason
@@ -189,6 +212,11 @@ class Answer:
     """How the answer was found in what the reasoner wrote."""
     data: Any = None
     """The parsed JSON of an answer by a schema."""
+    looks: tuple[Extraction, ...] = ()
+    """The further looks, in order."""
+    missing: str | None = None
+    """What the reasoner misses in the notes; None: nothing. With it `text` says so instead of
+    guessing, and `finish_reason` is insufficient."""
 
     @property
     def image(self) -> ImageReport | None:

@@ -218,6 +218,7 @@ class FakeReasoner:
     answer: Sequence[str] = ("Answer", ":", " red")
     rest: str = EOS
     has_think_marks: bool = True
+    says_missing: bool = False
     pause_s: float = 0.0
     measured: int = 0
     context_tokens: int = 4096
@@ -226,6 +227,7 @@ class FakeReasoner:
     asked: list[str] = field(default_factory=list)
     sampled_with: list[SamplingConfig | None] = field(default_factory=list)
     suppressed: list[bool] = field(default_factory=list)
+    read: list[str] = field(default_factory=list)
     closed: bool = False
 
     def stream(
@@ -272,6 +274,7 @@ class FakeReasoner:
             answer=done.answer,
             held=done.held,
             prompt_tokens=len(user_text.split()),
+            reused_tokens=0,
             think_tokens=done.think_tokens,
             answer_tokens=done.answer_tokens,
             finish_reason=done.finish_reason,
@@ -284,6 +287,12 @@ class FakeReasoner:
     def measure(self, room_tokens: int, cancelled: Callable[[], bool]) -> ReasonerSpeed:
         self.measured += 1
         return ReasonerSpeed(prefill_token_s=0.0, decode_token_s=self.pause_s)
+
+    def read_ahead(
+        self, opening: str, *, think: bool, reserve_tokens: int, cancelled: Callable[[], bool]
+    ) -> int:
+        self.read.append(opening)
+        return 0
 
     def close(self) -> None:
         self.closed = True

@@ -270,6 +270,69 @@ app.command("deadlines")(deadlines)
 app.command("injections")(injections)
 
 
+@app.command("memory")
+def memory_command(
+    image: Annotated[Path, typer.Argument(help="An image file.")],
+    question: Annotated[str, typer.Argument(help="To ask about it.")],
+    pair: Annotated[str, typer.Option(help="Of the registry.")] = "starter",
+    extractor: Extractor = None,
+    reasoner: Reasoner = None,
+    budget: Annotated[
+        list[int] | None,
+        typer.Option(min=1, metavar="MIB", help="A budget; may be given more than once [none]."),
+    ] = None,
+    think_budget: Annotated[int, typer.Option(min=1)] = 512,
+    answer_budget: Annotated[int, typer.Option(min=1)] = 128,
+    extract_budget: Annotated[int, typer.Option(min=1)] = 128,
+    max_tiles: Annotated[int | None, typer.Option(min=1)] = None,
+    calls: Annotated[int, typer.Option(min=1, help="Of each process, one after the other.")] = 2,
+) -> None:
+    """Say what the plan for memory predicts and what processes then take, budget by budget."""
+    from edge_et_bench import memory_plan
+
+    case = memory_plan.MemoryCase(
+        extractor=extractor, reasoner=reasoner, pair=pair, image=str(image), question=question,
+        think_tokens=think_budget, answer_tokens=answer_budget, extraction_tokens=extract_budget,
+        max_tiles=max_tiles, calls=calls,
+    )  # fmt: skip
+    budgets = [None] if budget is None else [mib * 1024 * 1024 for mib in budget]
+    typer.echo(memory_plan.table([memory_plan.measure(case, one) for one in budgets]))
+
+
+@app.command()
+def loop(
+    pair: Annotated[str, typer.Argument(help="A pair of the registry.")] = "starter",
+    extractor: Extractor = None,
+    reasoner: Reasoner = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    prompt: Annotated[int, typer.Option(min=1, help="Tokens of the reasoner's prompt.")] = 512,
+    decode: Annotated[int, typer.Option(min=2, help="Tokens to write.")] = 32,
+    repeats: Annotated[int, typer.Option(min=1, help="After one to warm up.")] = 5,
+) -> None:
+    """Say what our token loops cost beside the kernels: against bare llama_decode calls in turn,
+    and the share of time outside them, on the CPU."""
+    import edge_et
+    from edge_et.config import RuntimeConfig
+    from edge_et.extractor import Extractor as Eyes
+    from edge_et.reasoner import Reasoner as Thinker
+    from edge_et_bench.loop import extractor_outside_share, reasoner_loop
+
+    runtime = RuntimeConfig(device="cpu", threads=threads, cache_bytes=0)
+    with edge_et.load(pair, extractor=extractor, reasoner=reasoner, runtime=runtime) as chain:
+        eyes, thinker = chain.extractor, chain.reasoner
+        assert isinstance(eyes, Eyes)
+        assert isinstance(thinker, Thinker)
+        cost = reasoner_loop(thinker, prompt_tokens=prompt, decode_tokens=decode, repeats=repeats)
+        outside = extractor_outside_share(eyes, decode_tokens=decode, repeats=repeats)
+    typer.echo(
+        f"reasoner: prefill {cost.prefill_share:.1%} and decode {cost.decode_share:.1%} of bare "
+        f"llama_decode ({cost.bare_prefill_tokens_per_s:.1f} and "
+        f"{cost.bare_decode_tokens_per_s:.1f} tokens/s); "
+        f"{cost.outside_share:.1%} of decode outside it\n"
+        f"extractor: {outside:.1%} of decode outside onnxruntime"
+    )
+
+
 @app.command("make-checkpoint")
 def make_checkpoint(
     kind: Annotated[

@@ -73,6 +73,7 @@ class EdgeET:
             )
         chain, _, reasoner = self._loaded()
         generation = _generation(request, reasoner)
+        reasoner.forget()  # the repeats ask the same: what is kept would not be measured
         started_s = time.perf_counter()
         answer = chain.ask(request.image, request.question, generation)
         total_s = time.perf_counter() - started_s
@@ -151,6 +152,7 @@ def outcome_stages(answer: Answer, total_s: float) -> tuple[Stage, ...]:
 
     # A text that its model ended took one more pass than it has tokens, less the prompt's own.
     written = notes.generated_tokens - (notes.finish_reason != "stop")
+    read_tokens = answer.prompt_tokens - answer.reused_tokens
     stages = [
         stage("image", timings.image_s, None, None),
         stage(
@@ -162,7 +164,7 @@ def outcome_stages(answer: Answer, total_s: float) -> tuple[Stage, ...]:
         stage("extract_prefill", timings.extract_prefill_s, notes.prompt_tokens, None),
         stage("extract_decode", timings.extract_decode_s, notes.generated_tokens, written),
         stage("handoff", timings.handoff_s, None, None),
-        stage("reason_prefill", timings.reason_prefill_s, answer.prompt_tokens, None),
+        stage("reason_prefill", timings.reason_prefill_s, read_tokens, None),
     ]
     if answer.think_tokens:  # and the closing mark
         stages.append(

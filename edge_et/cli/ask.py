@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -18,7 +19,9 @@ from edge_et.cli.output import (
     print_evidence,
     print_found,
     print_json,
+    print_looks,
     print_notes,
+    print_plan,
     print_text,
 )
 
@@ -36,6 +39,8 @@ def ask(
     deadline: o.DEADLINE = None,
     suppress_reflexive: o.SUPPRESS_REFLEXIVE = None,
     extract_budget: o.EXTRACT_BUDGET = None,
+    focus: o.FOCUS = "auto",
+    looks: o.LOOKS = 1,
     max_tiles: o.MAX_TILES = None,
     max_image_tokens: o.MAX_IMAGE_TOKENS = None,
     answer_form: a.FORM = None,
@@ -49,6 +54,8 @@ def ask(
     device: o.DEVICE = "auto",
     threads: o.THREADS = None,
     disk_cache: o.DISK_CACHE = False,
+    max_memory: o.MAX_MEMORY = None,
+    handoff: o.HANDOFF = "auto",
     as_json: o.JSON = False,
     as_jsonl: o.JSONL = False,
     evidence: o.EVIDENCE = False,
@@ -59,30 +66,41 @@ def ask(
     """Answer QUESTION about IMAGE: extraction and thinking on stderr, the answer on stdout."""
     form = o.output_format(as_json, as_jsonl)
     runtime = o.runtime_config(
-        device, threads, vision=vision, decoder=decoder, disk_cache=disk_cache
+        device,
+        threads,
+        vision=vision,
+        decoder=decoder,
+        disk_cache=disk_cache,
+        max_memory=max_memory,
+        handoff=handoff,
     )
     with failures(as_json=form != "text", debug=debug):
         import edge_et
 
         source = o.image_source(image)
         asked = a.asked_form(answer_form, choices, schema)
-        with edge_et.load(pair, extractor=extractor, reasoner=reasoner, runtime=runtime) as chain:
-            generation = o.generation_config(
-                chain,
-                asked=asked,
-                think=think,
-                effort=effort,
-                think_budget=think_budget,
-                answer_budget=answer_budget,
-                deadline=deadline,
-                suppress_reflexive=suppress_reflexive,
-                check=check,
-                extract_budget=extract_budget,
-                seed=seed,
-                temperature=temperature,
-                max_tiles=max_tiles,
-                max_image_tokens=max_image_tokens,
-            )
+        settings = partial(
+            o.generation_config,
+            asked=asked,
+            think=think,
+            effort=effort,
+            think_budget=think_budget,
+            answer_budget=answer_budget,
+            deadline=deadline,
+            suppress_reflexive=suppress_reflexive,
+            check=check,
+            extract_budget=extract_budget,
+            seed=seed,
+            temperature=temperature,
+            max_tiles=max_tiles,
+            max_image_tokens=max_image_tokens,
+            focus=focus,
+            looks=looks,
+        )
+        with edge_et.load(
+            pair, extractor=extractor, reasoner=reasoner, runtime=runtime, largest=settings(None)
+        ) as chain:
+            generation = settings(chain)
             answer = play(chain.stream(source, question, generation), form=form, quiet=quiet)
             record = answer_record(answer, chain, device)
         if form == "text":
@@ -90,6 +108,7 @@ def ask(
         else:
             print_json({"event": "result"} | record if form == "jsonl" else record)
         if form == "text" and not quiet:
+            print_looks(answer)
             print_notes(answer.image)
             print_found(answer)
             print_contradictions(answer)
@@ -97,4 +116,5 @@ def ask(
             print_evidence(answer)
         if stats:
             answer_stats(answer, record)
+            print_plan(chain)
         exit_if_cut(answer, quiet=quiet or form != "text")

@@ -13,6 +13,7 @@ from edge_et.cli.output import (
     play,
     print_json,
     print_notes,
+    print_plan,
     print_stats,
     print_text,
 )
@@ -33,6 +34,7 @@ def extract(
     device: o.DEVICE = "auto",
     threads: o.THREADS = None,
     disk_cache: o.DISK_CACHE = False,
+    max_memory: o.MAX_MEMORY = None,
     as_json: o.JSON = False,
     as_jsonl: o.JSONL = False,
     stats: o.STATS = False,
@@ -41,19 +43,26 @@ def extract(
     """Write down what in IMAGE matters for QUESTION. `edge-et think --from -` takes it up."""
     form = o.output_format(as_json, as_jsonl)
     runtime = o.runtime_config(
-        device, threads, vision=vision, decoder=decoder, disk_cache=disk_cache
+        device,
+        threads,
+        vision=vision,
+        decoder=decoder,
+        disk_cache=disk_cache,
+        max_memory=max_memory,
     )
     with failures(as_json=form != "text", debug=debug):
         import edge_et
 
         source = o.image_source(image)
-        with edge_et.load(pair, extractor=extractor, runtime=runtime, only="extractor") as chain:
-            generation = o.generation_config(
-                chain,
-                extract_budget=extract_budget,
-                max_tiles=max_tiles,
-                max_image_tokens=max_image_tokens,
-            )
+        generation = o.generation_config(
+            None,
+            extract_budget=extract_budget,
+            max_tiles=max_tiles,
+            max_image_tokens=max_image_tokens,
+        )
+        with edge_et.load(
+            pair, extractor=extractor, runtime=runtime, only="extractor", largest=generation
+        ) as chain:
             stream = chain.stream_extract(source, question, generation)
             extraction = play(stream, form=form, quiet=True)
             record = extraction_record(extraction, chain, device)
@@ -71,3 +80,4 @@ def extract(
                 "extract_decode": extraction.generated_tokens,
             }
             print_stats(extraction.timings, record, tokens=counts)
+            print_plan(chain)

@@ -65,6 +65,19 @@ DISK_CACHE = Annotated[
     ),
 ]
 THREADS = Annotated[int | None, typer.Option(help="CPU threads [default: all usable].")]
+MAX_MEMORY = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE", help="Most memory of the whole process, e.g. 1.5GiB or 800MB; on the CPU."
+    ),
+]
+HANDOFF = Annotated[
+    str,
+    typer.Option(
+        help="auto, on or off: let the reasoner read while the extractor writes "
+        "[auto: as doctor --tune measured it]."
+    ),
+]
 THINK = Annotated[bool, typer.Option("--think/--no-think", help="Think before answering.")]
 EFFORT = Annotated[
     str,
@@ -108,6 +121,18 @@ MAX_TILES = Annotated[
 ]
 MAX_IMAGE_TOKENS = Annotated[
     int | None, typer.Option(min=1, help="Image tokens in the extractor's prompt, at most.")
+]
+FOCUS = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|question|reasoner|none|WORDS",
+        help="What the extraction pays attention to: a phrase made of the question by rule, or "
+        "written by the reasoner; nothing in particular; or your own words.",
+    ),
+]
+LOOKS = Annotated[
+    int,
+    typer.Option(min=0, help="Further looks at the image where the description lacks the answer."),
 ]
 SEED = Annotated[int | None, typer.Option(help="Seed of the reasoner's sampling.")]
 TEMPERATURE = Annotated[
@@ -154,27 +179,52 @@ def runtime_config(
     vision: str | None = None,
     decoder: str | None = None,
     disk_cache: bool = False,
+    max_memory: str | None = None,
+    handoff: str = "auto",
 ) -> RuntimeConfig:
+    from dataclasses import replace
     from typing import cast
 
     from edge_et.caching.disk import default_folder
-    from edge_et.config import Device, RuntimeConfig
+    from edge_et.config import Device, Handoff, RuntimeConfig
 
     if device not in ("auto", "cpu", "cuda"):
         raise typer.BadParameter(f"{device!r} is none of auto, cpu, cuda", param_hint="--device")
+    if handoff not in ("auto", "on", "off"):
+        raise typer.BadParameter(f"{handoff!r} is none of auto, on, off", param_hint="--handoff")
     if threads is not None and threads < 1:
         raise typer.BadParameter("must be at least 1", param_hint="--threads")
-    return RuntimeConfig(
+    runtime = RuntimeConfig(
         device=cast(Device, device),
         threads=threads,
         vision_precision=vision,
         decoder_precision=decoder,
         disk_cache=default_folder() if disk_cache else None,
+        handoff=cast(Handoff, handoff),
     )
+    if max_memory is None:
+        return runtime
+    # a command makes one call: what it would keep for a second only takes room in the plan
+    return replace(runtime, max_memory_bytes=_size_bytes(max_memory), cache_bytes=0)
+
+
+def _size_bytes(text: str) -> int:
+    """Read a size: a number and B, kB, MB, GB, KiB, MiB or GiB."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(?:(|k|m|g)(i?)b?)\s*", text, re.IGNORECASE)
+    if found is None:
+        raise typer.BadParameter(
+            f"{text!r} is no size such as 1.5GiB or 800MB", param_hint="--max-memory"
+        )
+    number, prefix, binary = found.groups()
+    step = 1024.0 if binary else 1000.0
+    size_bytes = round(float(number) * step ** " kmg".index(prefix.lower() or " "))
+    if size_bytes < 1:
+        raise typer.BadParameter("must be more than nothing", param_hint="--max-memory")
+    return size_bytes
 
 
 def generation_config(
-    chain: Chain,
+    chain: Chain | None,
     *,
     asked: GenerationConfig | None = None,
     think: bool = True,
@@ -189,8 +239,11 @@ def generation_config(
     deadline: float | None = None,
     suppress_reflexive: bool | None = None,
     check: bool = False,
+    focus: str = "auto",
+    looks: int = 1,
 ) -> GenerationConfig:
-    """Return the settings of one call; what is None stays as in `asked`, or at its default."""
+    """Return the settings of one call; what is None stays as in `asked`, or at its default. Without
+    a chain the reasoner's sampling stays at its own, as for planning."""
     from dataclasses import replace
     from typing import cast
 
@@ -210,17 +263,23 @@ def generation_config(
         reasoner_sampling=_sampling(chain, seed, temperature),
         max_tiles=max_tiles,
         max_image_tokens=max_image_tokens,
+        focus=focus,
+        looks=looks,
         **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
     )
 
 
-def _sampling(chain: Chain, seed: int | None, temperature: float | None) -> SamplingConfig | None:
+def _sampling(
+    chain: Chain | None, seed: int | None, temperature: float | None
+) -> SamplingConfig | None:
     """Return the reasoner's own sampling with what was asked for changed in it."""
     from dataclasses import replace
 
     from edge_et.reasoner import Reasoner
 
-    if (seed is None and temperature is None) or not isinstance(chain.reasoner, Reasoner):
+    if chain is None or (seed is None and temperature is None):
+        return None
+    if not isinstance(chain.reasoner, Reasoner):
         return None
     own = chain.reasoner.sampling
     return replace(

@@ -27,6 +27,7 @@ _LIMITS = {
     "extraction_length": "the extraction was cut (--extract-budget)",
     "length": "the answer was cut (--answer-budget)",
     "context": "the reasoner's context was full before the answer ended",
+    "insufficient": "the notes do not hold what the question needs (--looks)",
 }
 
 
@@ -36,19 +37,20 @@ class Monologue:
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
         self._colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-        self._kind: str | None = None
+        self._part: tuple[str, int] | None = None
 
     def show(self, chunk: Chunk) -> None:
         if self._quiet or chunk.kind == "answer":
             return
-        if self._kind not in (None, chunk.kind):
+        part = (chunk.kind, chunk.look)
+        if self._part not in (None, part):
             self._write("\n\n")
-        self._kind = chunk.kind
+        self._part = part
         text = visible(chunk.text, sys.stderr)
         self._write(f"{_DIM}{text}{_PLAIN}" if self._colour else text)
 
     def end(self) -> None:
-        if self._kind is not None:
+        if self._part is not None:
             self._write("\n\n")
 
     def _write(self, text: str) -> None:
@@ -74,7 +76,8 @@ def play(stream: Stream[RecordT], *, form: str, quiet: bool) -> RecordT:
         try:
             for chunk in stream:
                 if form == "jsonl":
-                    print_json({"event": chunk.kind, "text": chunk.text})
+                    again = {"look": chunk.look} if chunk.look else {}
+                    print_json({"event": chunk.kind, "text": chunk.text} | again)
                 monologue.show(chunk)
         finally:
             monologue.end()
@@ -116,6 +119,17 @@ def print_evidence(answer: Answer) -> None:
             typer.echo(visible(line, sys.stderr), err=True)
     if not answer.evidence:
         typer.echo("evidence: no words of the extraction are used", err=True)
+
+
+def print_looks(answer: Answer) -> None:
+    """Say on stderr what was looked at again, and what became of the focus that was asked for."""
+    for number, look in enumerate((answer.extraction, *answer.looks)):
+        if number:
+            where = look.region.name if look.region else "the whole image"
+            what = look.focus_phrase or "everything"
+            typer.echo(f"look {number + 1}: {where}, with attention to {what}", err=True)
+        for note in look.notes:
+            typer.echo(f"focus: {note}", err=True)
 
 
 def answer_record(answer: Answer, chain: Chain, device: str) -> dict[str, Any]:
@@ -160,14 +174,28 @@ def print_stats(timings: Timings, record: dict[str, Any], *, tokens: dict[str, i
             typer.echo(f"{name.removesuffix('_s'):<16}{value:>9.3f} s{speed}", err=True)
 
 
+def print_plan(chain: Chain) -> None:
+    """Print to stderr the plan for memory, if there is one, and what was really taken."""
+    from edge_et.memory.measure import highest_resident_bytes
+    from edge_et.memory.residency import Residency
+
+    highest_bytes = highest_resident_bytes()
+    if highest_bytes is not None:
+        typer.echo(f"{'peak memory':<16}{highest_bytes / 1024**2:>9,.0f} MiB", err=True)
+    if isinstance(chain.residency, Residency):
+        for line in chain.residency.plan.describe():
+            typer.echo(line, err=True)
+
+
 def answer_stats(answer: Answer, record: dict[str, Any]) -> None:
+    seen = (answer.extraction, *answer.looks)
     print_stats(
         answer.timings,
         record,
         tokens={
-            "extract_prefill": answer.extraction.prompt_tokens,
-            "extract_decode": answer.extraction.generated_tokens,
-            "reason_prefill": answer.prompt_tokens,
+            "extract_prefill": sum(one.prompt_tokens for one in seen),
+            "extract_decode": sum(one.generated_tokens for one in seen),
+            "reason_prefill": answer.prompt_tokens - answer.reused_tokens,
             "think_decode": answer.think_tokens,
             "answer_decode": answer.answer_tokens,
         },
@@ -180,5 +208,5 @@ def exit_if_cut(answer: Answer, *, quiet: bool = False) -> None:
         return
     if not quiet:
         typer.echo(f"limit reached: {_LIMITS[answer.finish_reason]}", err=True)
-    if answer.finish_reason in ("length", "context", "deadline"):
+    if answer.finish_reason in ("length", "context", "deadline", "insufficient"):
         raise typer.Exit(LIMIT_REACHED)

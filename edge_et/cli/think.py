@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from edge_et.cli.output import (
     print_evidence,
     print_found,
     print_json,
+    print_plan,
     print_text,
 )
 from edge_et.errors import InputError
@@ -45,6 +47,7 @@ def think(
     temperature: o.TEMPERATURE = None,
     device: o.DEVICE = "auto",
     threads: o.THREADS = None,
+    max_memory: o.MAX_MEMORY = None,
     as_json: o.JSON = False,
     as_jsonl: o.JSONL = False,
     evidence: o.EVIDENCE = False,
@@ -54,25 +57,28 @@ def think(
 ) -> None:
     """Answer QUESTION from an extraction: thinking on stderr, the answer on stdout."""
     form = o.output_format(as_json, as_jsonl)
-    runtime = o.runtime_config(device, threads)
+    runtime = o.runtime_config(device, threads, max_memory=max_memory)
     with failures(as_json=form != "text", debug=debug):
         import edge_et
 
         notes = _read_notes(source)
         asked = a.asked_form(answer_form, choices, schema)
-        with edge_et.load(pair, reasoner=reasoner, runtime=runtime, only="reasoner") as chain:
-            generation = o.generation_config(
-                chain,
-                asked=asked,
-                think=think,
-                effort=effort,
-                think_budget=think_budget,
-                answer_budget=answer_budget,
-                deadline=deadline,
-                suppress_reflexive=suppress_reflexive,
-                seed=seed,
-                temperature=temperature,
-            )
+        settings = partial(
+            o.generation_config,
+            asked=asked,
+            think=think,
+            effort=effort,
+            think_budget=think_budget,
+            answer_budget=answer_budget,
+            deadline=deadline,
+            suppress_reflexive=suppress_reflexive,
+            seed=seed,
+            temperature=temperature,
+        )
+        with edge_et.load(
+            pair, reasoner=reasoner, runtime=runtime, only="reasoner", largest=settings(None)
+        ) as chain:
+            generation = settings(chain)
             answer = play(chain.stream_think(notes, question, generation), form=form, quiet=quiet)
             record = answer_record(answer, chain, device)
         if form == "text":
@@ -85,6 +91,7 @@ def think(
             print_evidence(answer)
         if stats:
             answer_stats(answer, record)
+            print_plan(chain)
         exit_if_cut(answer, quiet=quiet or form != "text")
 
 

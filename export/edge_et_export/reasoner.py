@@ -220,9 +220,16 @@ def _export(
         parts=(describe_part(path.parent, path, role="reasoner", precision=kind),),
         context_tokens=loaded.model.config.max_position_embeddings,
         sampling=loaded.card.sampling,
+        says_missing=says_missing_of(checkpoint),
         parity=(parity,),
         made_with=_made_with(options),
     )
+
+
+def says_missing_of(folder: Path) -> bool:
+    """Return whether generation_config.json says so (`ReasonerManifest.says_missing`)."""
+    path = folder / "generation_config.json"
+    return path.exists() and read_json(path).get("says_missing") is True
 
 
 def sampling_of(folder: Path) -> dict[str, float]:

@@ -14,8 +14,9 @@ import pytest
 from tests.e2e.starter import PAIR, ROOT, SCRIPT, Run, read_examples
 
 STAGES = (
-    "queue_s", "measure_s", "image_s", "vision_s", "extract_prefill_s", "extract_decode_s",
-    "handoff_s", "reason_prefill_s", "think_decode_s", "answer_decode_s", "check_s",
+    "queue_s", "measure_s", "focus_s", "image_s", "vision_s", "extract_prefill_s",
+    "extract_decode_s", "handoff_s", "reason_prefill_s", "think_decode_s", "answer_decode_s",
+    "check_s",
 )  # fmt: skip
 GREEDY = ("--temperature", "0")
 

@@ -23,8 +23,8 @@ NUMBERS = re.compile(
 )
 PARTS = {
     "llava_qwen_3": {
-        ("vision_encoder", "int8"), ("vision_encoder", "fp32"), ("decoder", "w8a8"),
-        ("decoder", "q4"), ("end_to_end", "w8a8"), ("end_to_end", "q4"),
+        ("vision_encoder", "int8"), ("vision_encoder", "fp32"), ("decoder", "int8"),
+        ("decoder", "q4"), ("end_to_end", "int8"), ("end_to_end", "q4"),
     },
     "llava_onevision": {("vision_encoder", "int8"), ("decoder", "w8a8"), ("end_to_end", "w8a8")},
     "smolvlm": {("vision_encoder", "int8"), ("decoder", "w8a8"), ("end_to_end", "w8a8")},

@@ -59,7 +59,7 @@ def test_a_form_that_is_asked_for_is_held():
 def test_a_schema_stands_in_the_prompt_and_gives_data():
     asked = spec(schema=SCHEMA)
     assert asked.form == "json"
-    assert '"integer"' in asked.question
+    assert '"integer"' in asked.prompt
     assert asked.data('{"n": 3}') == {"n": 3}
 
 

@@ -76,6 +76,9 @@ class LlamaModel:
     path, device, context_tokens, vocab_size = Path("fake.gguf"), "cpu", 100_000, 0x110003
     marks = (OPEN, CLOSE, EOS)
 
+    def open(self) -> None:
+        pass
+
     def __init__(self, plant: Plant) -> None:
         self._plant = plant
 
@@ -118,8 +121,9 @@ class LlamaContext:
         self._plant = model._plant
         self._script = [*"hm", CLOSE, *"red", EOS]
 
-    def start(self, prompt: Sequence[int], sampling: object, stop: object) -> None:
+    def start(self, prompt: Sequence[int], sampling: object, stop: object) -> int:
         self._plant("reason_prefill")
+        return 0
 
     def sample(self, banned: object = (), nudge: object = None) -> int:
         self._plant("think_decode" if CLOSE in self._script else "answer_decode")

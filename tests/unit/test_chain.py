@@ -19,8 +19,9 @@ from tests.fakes import FakeExtractor, FakeReasoner, fake_chain, picture
 
 QUESTION = "What colour is the star?"
 STAGES = (
-    "queue_s", "measure_s", "image_s", "vision_s", "extract_prefill_s", "extract_decode_s",
-    "handoff_s", "reason_prefill_s", "think_decode_s", "answer_decode_s", "check_s",
+    "queue_s", "measure_s", "focus_s", "image_s", "vision_s", "extract_prefill_s",
+    "extract_decode_s", "handoff_s", "reason_prefill_s", "think_decode_s", "answer_decode_s",
+    "check_s",
 )  # fmt: skip
 
 
@@ -47,7 +48,11 @@ def test_the_prompts_are_the_two_of_the_method():
     assert extractor.asked == [extraction_prompt("the colour of the star")]
     assert reasoner.asked == [
         reasoning_prompt(
-            "a red star left of a blue ring", QUESTION, think=True, form="short answer"
+            "a red star left of a blue ring",
+            QUESTION,
+            think=True,
+            form="short answer",
+            or_missing=True,
         )
     ]
 
@@ -135,14 +140,15 @@ def test_the_finish_reason_names_the_limit(reasoner, config, reason):
 
 
 def test_stages_add_up_to_the_total():
-    chain = fake_chain(FakeExtractor(pause_s=0.02))
+    chain = fake_chain(FakeExtractor(pause_s=0.1))
     timings = chain.ask(picture(), QUESTION).timings
     spent = sum(getattr(timings, name) for name in STAGES)
     assert spent == pytest.approx(timings.total_s, rel=0.02)
     assert set(STAGES) == {
         n
         for n in asdict(timings)
-        if n not in ("total_s", "ttft_extract_s", "ttft_think_s", "ttfa_s")
+        if n
+        not in ("total_s", "reason_prefill_hidden_s", "ttft_extract_s", "ttft_think_s", "ttfa_s")
     }
     assert 0 < timings.ttft_extract_s < timings.ttft_think_s < timings.ttfa_s <= timings.total_s
 
@@ -199,7 +205,8 @@ def test_calls_from_several_threads_queue():
     assert waits[-1] > 0.03
     for answer in answers:
         spent = sum(getattr(answer.timings, name) for name in STAGES)
-        assert spent == pytest.approx(answer.timings.total_s, rel=0.05)
+        # a busy machine may stop a thread between two stages
+        assert spent == pytest.approx(answer.timings.total_s, rel=0.05, abs=0.05)
 
 
 def test_waiting_can_be_cancelled():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_et.closing import fresh, least, rest
-from edge_et.number_range import is_number
+from edge_et.number_range import is_number, number_rule
 from edge_et.schema import shape_of
 from edge_et.shapes import Number, Words
 from tests.held import Spelling, written
@@ -196,3 +197,12 @@ def test_ranges_hold_just_their_numbers(bounds, decimals, value, seed):
     grammar.close()
     inside = bounds[0] <= value <= bounds[1]
     assert allowed == is_number(number, text) == inside
+
+
+@pytest.mark.parametrize("bound", ["-0.11", "0.11", "-2.5"])
+def test_a_range_of_one_number_lets_no_other_beginning_through(bound: str) -> None:
+    """With one decimal there is no number between -0.11 and -0.11, and "-" once began one."""
+    number = Number(low=Decimal(bound), high=Decimal(bound), decimals=3)
+    assert "()" not in number_rule(number).replace(" ", "")
+    texts = {written(number, seed=seed, budget_tokens=20)[0].text for seed in range(5)}
+    assert all(is_number(number, text) for text in texts)

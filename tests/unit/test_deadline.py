@@ -53,6 +53,18 @@ def pace(clock, deadline_s=10.0, *, thinks=True, answers=True, **speeds):
     )  # fmt: skip
 
 
+def test_another_look_has_its_share_of_what_is_left(clock):
+    ours = pace(clock, extract_s=0.1, read_s=0.0, decode_s=0.001)
+    assert not ours.extraction_over(0)
+    clock.sleep(5.0)
+    assert ours.extraction_over(50)
+    ours.think_spent(0)
+    ours.share_anew()
+    assert not ours.extraction_over(0)
+    clock.sleep(2.0)
+    assert ours.think_spent(0) == 0.0, "it counts from the thinking that begins now"
+
+
 def test_a_part_of_the_deadline_is_kept_for_the_unforeseen(clock):
     assert pace(clock, 4.0).left_s == pytest.approx(3.8)
     assert pace(clock, 0.1).left_s == pytest.approx(0.09)

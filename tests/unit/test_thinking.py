@@ -262,6 +262,32 @@ def test_thinking_closed_for_the_deadline_goes_straight_to_the_answer():
 
 
 @pytest.mark.parametrize(
+    ("script", "answer"),
+    [
+        (["Missing", ":", " the ", "light"], "Missing: the"),
+        (["It ", "is ", "so ", " red"], "It is so\nAnswer: red"),
+    ],
+)
+def test_when_time_is_up_an_answer_is_asked_for_unless_it_is_missing(script, answer):
+    class Clock:
+        def think_spent(self, tokens: int) -> float:
+            return 0.0
+
+        def answer_over(self, tokens: int) -> bool:
+            return tokens >= 3
+
+    vocabulary = FakeVocabulary()
+    model = FakeModel(vocabulary, script)
+    budgets = Budgets(think_tokens=0, answer_tokens=9, answer_cut="length", context_tokens=999)
+    stream = reason(model, vocabulary, budgets, thinking=False, clock=Clock())
+    with pytest.raises(StopIteration) as end:
+        while True:
+            next(stream)
+    done: Reasoned = end.value.value
+    assert done.answer.replace("so \n", "so\n") == answer
+
+
+@pytest.mark.parametrize(
     ("script", "said"),
     [
         (["tri", "but", "e"], "tribute"),

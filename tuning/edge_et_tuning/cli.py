@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from edge_et.config import GenerationConfig
+    from edge_et_tuning.evaluation import Evaluation
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
@@ -91,17 +96,34 @@ def evaluate(
     pair: str = "starter",
     scenes: int = 1000,
     seed: int = 900_000_000,
+    exam: Annotated[
+        Literal["scenes", "unfocused", "distant"],
+        typer.Option(help="Ordinary scenes, or such that a first look misses (hidden.py)."),
+    ] = "scenes",
+    generation: Annotated[
+        str,
+        typer.Option(
+            metavar="JSON",
+            help='Fields of GenerationConfig, e.g. \'{"focus": "none", "looks": 2}\'.',
+        ),
+    ] = "{}",
+    reasoner: Annotated[
+        Path | None, typer.Option(help="A reasoner's folder or GGUF file instead of the pair's.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; default: all usable.")] = None,
     json_out: Annotated[
         Path | None, typer.Option("--json", help="Write every result to this file.")
     ] = None,
 ) -> None:
     """Ask a pair one question on each of many scenes it has never seen."""
     import edge_et
-    from edge_et_tuning.evaluation import Result, Score, evaluate, summarize
+    from edge_et_tuning.evaluation import Result, evaluate, summarize
 
     results: list[Result] = []
-    with edge_et.load(pair) as chain:
-        for result in evaluate(chain, scenes, seed):
+    config = _generation(generation)
+    runtime = edge_et.RuntimeConfig(threads=threads)
+    with edge_et.load(pair, reasoner=reasoner, runtime=runtime) as chain:
+        for result in evaluate(chain, scenes, seed, which=exam, generation=config):
             results.append(result)
             if len(results) % 100 == 0:
                 right = sum(r.right for r in results)
@@ -109,20 +131,34 @@ def evaluate(
     evaluation = summarize(results)
     if json_out is not None:
         json_out.write_text(json.dumps(asdict(evaluation), indent=1) + "\n", encoding="utf-8")
+    for line in table(evaluation):
+        typer.echo(line)
 
-    def line(name: str, score: Score) -> str:
+
+def table(evaluation: Evaluation) -> Iterator[str]:
+    """Yield the lines of the table: a kind of question each, all of them last."""
+    yield (
+        f"{'kind':<14}{'asked':>6}{'right':>9}  {'95 % Wilson':<14}"
+        f"{'extraction':>12}{'reasoner':>9}{'said so':>9}{'looks':>7}{'median s':>10}"
+        f"{'extractor alone':>17}"
+    )
+    yield f"{'':<46}{'lacked it':>9}{'missed it':>10}"
+    for name, score in (*evaluation.by_kind.items(), ("all", evaluation.overall)):
         low, high = score.interval
         direct = score.direct_right / score.asked
-        return (
+        yield (
             f"{name:<14}{score.asked:>6}{score.accuracy:>9.1%}  [{low:.1%}, {high:.1%}]"
-            f"{score.extraction_lacked:>10}{score.reasoner_missed:>9}{direct:>17.1%}"
+            f"{score.extraction_lacked:>10}{score.reasoner_missed:>9}{score.insufficient:>9}"
+            f"{score.looks:>7}{score.median_s:>10.3f}{direct:>17.1%}"
         )
 
-    typer.echo(
-        f"{'kind':<14}{'asked':>6}{'right':>9}  {'95 % Wilson':<14}"
-        f"{'extraction':>12}{'reasoner':>9}{'extractor alone':>17}"
-    )
-    typer.echo(f"{'':<46}{'lacked it':>9}{'missed it':>10}")
-    for kind, score in evaluation.by_kind.items():
-        typer.echo(line(kind, score))
-    typer.echo(line("all", evaluation.overall))
+
+def _generation(text: str) -> GenerationConfig:
+    """Return the settings that a JSON object of some of their fields stands for."""
+    from edge_et.config import GenerationConfig
+    from edge_et.plain import Mismatch, build
+
+    try:
+        return build(GenerationConfig, json.loads(text), "generation")
+    except (json.JSONDecodeError, Mismatch) as exc:
+        raise typer.BadParameter(str(exc), param_hint="--generation") from exc

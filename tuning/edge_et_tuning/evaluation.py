@@ -5,14 +5,18 @@ from __future__ import annotations
 import io
 import math
 import random
+import statistics
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from PIL import Image
 
+from edge_et.notes import notes_of
 from edge_et_tuning.extraction_data import direct_prompt
+from edge_et_tuning.hidden import distant, hidden_exam
 from edge_et_tuning.queries import KINDS, solve
 from edge_et_tuning.questions import Question, sample_question
 from edge_et_tuning.render import encode, render
@@ -21,7 +25,10 @@ from edge_et_tuning.views import read_view
 
 if TYPE_CHECKING:
     from edge_et.chain import Chain
+    from edge_et.config import GenerationConfig
+    from edge_et.types import Answer
 
+Exam = Literal["scenes", "unfocused", "distant"]
 TRAINED_SEEDS = (range(1_000_000, 40_000_000), range(50_000_000, 51_000_000))
 _Z = 1.959964  # 95 %
 
@@ -39,7 +46,13 @@ class Result:
     right: bool
     extraction_held_it: bool
     direct_answer: str
+    """Empty where the extractor alone was not asked."""
     direct_right: bool
+    looks: int = 0
+    """Further looks that were taken."""
+    finish_reason: str = "stop"
+    seconds: float = 0.0
+    """Of the pair."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +66,10 @@ class Score:
     """Wrong, and the extraction did not hold the answer."""
     reasoner_missed: int
     """Wrong although the extraction held the answer."""
+    insufficient: int = 0
+    """Wrong, and said so: nothing was guessed."""
+    looks: int = 0
+    median_s: float = 0.0
 
     @property
     def accuracy(self) -> float:
@@ -92,6 +109,9 @@ def score(results: tuple[Result, ...]) -> Score:
         direct_right=sum(r.direct_right for r in results),
         extraction_lacked=len(wrong) - missed,
         reasoner_missed=missed,
+        insufficient=sum(r.finish_reason == "insufficient" for r in wrong),
+        looks=sum(r.looks for r in results),
+        median_s=statistics.median(r.seconds for r in results) if results else 0.0,
     )
 
 
@@ -114,25 +134,52 @@ def exam(scenes: int, seed: int) -> Iterator[tuple[Scene, Question]]:
                 break
 
 
-def evaluate(chain: Chain, scenes: int, seed: int) -> Iterator[Result]:
-    """Put the exam to `chain` and yield a result a question."""
-    for scene, question in exam(scenes, seed):
-        file = encode(scene, render(scene))
-        answer = chain.ask(file, question.text)
-        direct = chain.extract_raw(Image.open(io.BytesIO(file)), direct_prompt(question.text))
-        held = solve(question.query, read_view(answer.extraction.text)).answer == question.answer
+def evaluate(
+    chain: Chain,
+    scenes: int,
+    seed: int,
+    *,
+    which: Exam = "scenes",
+    generation: GenerationConfig | None = None,
+) -> Iterator[Result]:
+    """Put an exam to `chain` and yield a result a question.
+
+    The extractor alone is asked in the ordinary exam only.
+    """
+    questions = exam(scenes, seed) if which == "scenes" else hidden_exam(which, scenes, seed)
+    for scene, question in questions:
+        file = encode(scene, distant(scene) if which == "distant" else render(scene))
+        started_s = time.perf_counter()
+        answer = chain.ask(file, question.text, generation)
+        seconds = time.perf_counter() - started_s
+        direct = _direct(chain, file, question) if which == "scenes" else ""
         yield Result(
             scene_seed=scene.seed,
             kind=question.kind,
             question=question.text,
             truth=question.answer,
             answer=answer.text,
-            extraction=answer.extraction.text,
+            extraction=notes_of(answer.extraction, answer.looks),
             right=same_answer(answer.text, question.answer),
-            extraction_held_it=held,
-            direct_answer=direct.text,
-            direct_right=same_answer(direct.text, question.answer),
+            extraction_held_it=_held(question, answer),
+            direct_answer=direct,
+            direct_right=same_answer(direct, question.answer),
+            looks=len(answer.looks),
+            finish_reason=answer.finish_reason,
+            seconds=seconds,
         )
+
+
+def _direct(chain: Chain, file: bytes, question: Question) -> str:
+    return chain.extract_raw(Image.open(io.BytesIO(file)), direct_prompt(question.text)).text
+
+
+def _held(question: Question, answer: Answer) -> bool:
+    """Return whether one of the extractions held the right answer."""
+    return any(
+        solve(question.query, read_view(notes.text)).answer == question.answer
+        for notes in (answer.extraction, *answer.looks)
+    )
 
 
 def summarize(results: list[Result]) -> Evaluation:

@@ -2,7 +2,8 @@
 
 The trace works from the list in the description, step by step, and is written by the solver over
 exactly that description. A part of the descriptions lacks the fact, because the extractor left it
-out or the question came later: there the trace ends in saying so. A part carries a closing
+out or the question came later: there the trace ends in saying so, and the answer names what is
+missing, which is the focus phrase of the question. A part carries a closing
 statement that contradicts the list, so that the reasoner learns to work and not to copy.
 """
 
@@ -13,8 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from edge_et.forms import WORDING, answer_form
+from edge_et.notes import MISSING
 from edge_et.prompts import reasoning_prompt
 from edge_et_tuning.extraction_data import contradiction, statement
+from edge_et_tuning.looks_data import looked_again
 from edge_et_tuning.queries import KINDS, solve
 from edge_et_tuning.questions import Question, described_view, sample_question
 from edge_et_tuning.scenes import Scene
@@ -47,10 +50,12 @@ def exchange(
     rng: random.Random,
     turned_share: float = 0.0,
     practised: Mapping[str, float] = EVENLY,
+    looked_share: float = 0.0,
 ) -> Exchange | None:
     """Return an example on `scene`; `other` lends statements that are wrong here, and
     `turned_share` of the comparisons end in their own statement turned round, and `practised`
-    weighs the kinds of question.
+    weighs the kinds of question. `looked_share` of the descriptions stand below earlier ones
+    that did not hold it.
 
     None when the drawn kind of question cannot be asked of the scene.
     """
@@ -62,13 +67,15 @@ def exchange(
     if rng.random() < _LACKING_SHARE:
         view = _lacking(view, question, scene, rng)
     text = _with_statement(write_view(view), scene, other, question, rng, turned_share)
+    if looked_share and rng.random() < looked_share:
+        text = looked_again(scene, other, question, text, rng)
     solution = solve(question.query, view)
     think = rng.random() >= _NO_THINK_SHARE
     form = WORDING[answer_form(question.text)]
     return Exchange(
         prompt=reasoning_prompt(text, question.text, think=think, form=form),
         thinking=solution.steps if think else None,
-        answer=solution.answer,
+        answer=solution.answer if solution.said else f"{MISSING} {question.focus}",
     )
 
 

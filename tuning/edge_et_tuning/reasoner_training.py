@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor
 
+from edge_et.notes import MISSING
 from edge_et_tuning.reasoner_data import EVENLY, Exchange, exchange
 from edge_et_tuning.scenes import sample_scene
 from edge_et_tuning.tokenizer import IM_END
@@ -22,13 +23,16 @@ if TYPE_CHECKING:
 
 
 def sample_exchange(
-    seed: int, turned_share: float = 0.0, practised: Mapping[str, float] = EVENLY
+    seed: int,
+    turned_share: float = 0.0,
+    practised: Mapping[str, float] = EVENLY,
+    looked_share: float = 0.0,
 ) -> Exchange:
     """Return the example of `seed`; tries scenes until the drawn kind can be asked."""
     rng = random.Random(f"exchange-{seed}")
     while True:
         scene, other = (sample_scene(rng.randrange(2_000_000, 40_000_000)) for _ in range(2))
-        example = exchange(scene, other, rng, turned_share, practised)
+        example = exchange(scene, other, rng, turned_share, practised, looked_share)
         if example is not None:
             return example
 
@@ -45,7 +49,8 @@ def prompt_text(tokenizer: PreTrainedTokenizerFast, example: Exchange) -> str:
 
 def target_text(example: Exchange) -> str:
     """Return what the reasoner writes: Qwen3's layout of thinking and answer."""
-    answer = f"Answer: {example.answer}{IM_END}"
+    marker = "" if example.answer.startswith(MISSING) else "Answer: "
+    answer = f"{marker}{example.answer}{IM_END}"
     if example.thinking is None:
         return answer
     return f"<think>\n{example.thinking}\n</think>\n\n{answer}"
@@ -63,6 +68,7 @@ def reasoner_loss(
     first_seed: int = 0,
     turned_share: float = 0.0,
     practised: Mapping[str, float] = EVENLY,
+    looked_share: float = 0.0,
 ) -> LossOf:
     """Return the step function. Batches of like length come four at a time: less padding."""
 
@@ -71,7 +77,7 @@ def reasoner_loss(
         count = _GROUP * batch_size
         first = first_seed + number * count
         seeds = range(first, first + count)
-        examples = [sample_exchange(seed, turned_share, practised) for seed in seeds]
+        examples = [sample_exchange(s, turned_share, practised, looked_share) for s in seeds]
         prompts = tokenizer([prompt_text(tokenizer, e) for e in examples])["input_ids"]
         targets = tokenizer([target_text(e) for e in examples])["input_ids"]
         pairs = list(zip(prompts, targets, strict=True))

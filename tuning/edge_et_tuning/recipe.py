@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 FIRST_TRAINING_SEED = 1_000_000
 CORPUS_SEED = 50_000_000
-SECOND_SEED, THIRD_SEED, FOURTH_SEED = 10_000_000, 20_000_000, 30_000_000
+SECOND_SEED, THIRD_SEED, FOURTH_SEED, FIFTH_SEED = 10_000_000, 20_000_000, 30_000_000, 60_000_000
 """Of the examples of the reasoner's later phases."""
 VOCAB_ROWS = 1024
 
@@ -48,6 +48,7 @@ class Recipe:
     places: Schedule
     reasoner_places: Schedule
     sizes: Schedule
+    looks: Schedule
     scenes: int
     corpus_scenes: int = 6000
     """Scenes whose texts the tokenizer is trained on."""
@@ -65,6 +66,8 @@ STARTER = Recipe(
     places=Schedule(steps=2600, batch_size=32, peak_lr=1.5e-3),
     reasoner_places=Schedule(steps=2400, batch_size=48, peak_lr=1.5e-3),
     sizes=Schedule(steps=640, batch_size=48, peak_lr=8e-4),
+    # the shipped one had the rate of a phase of 450 steps up to step 200
+    looks=Schedule(steps=260, batch_size=48, peak_lr=8e-4),
     scenes=90_000,
 )
 QUICK = Recipe(
@@ -78,6 +81,7 @@ QUICK = Recipe(
     places=Schedule(steps=3, batch_size=4, peak_lr=1e-3),
     reasoner_places=Schedule(steps=3, batch_size=4, peak_lr=1e-3),
     sizes=Schedule(steps=3, batch_size=4, peak_lr=1e-3),
+    looks=Schedule(steps=3, batch_size=4, peak_lr=1e-3),
     scenes=500,
     corpus_scenes=300,
 )
@@ -147,11 +151,12 @@ def train_reasoner(
     from edge_et_tuning.training import prepare, run_phase
 
     prepare(reasoner, blocks=reasoner.model, compiled=compiled)
-    for name, schedule, first_seed, turned_share, practised in (
-        ("1-traces", recipe.reasoner, 0, 0.0, EVENLY),
-        ("2-turned", recipe.turned, SECOND_SEED, 0.2, EVENLY),
-        ("3-places", recipe.reasoner_places, THIRD_SEED, 0.25, PLACES),
-        ("4-sizes", recipe.sizes, FOURTH_SEED, 0.2, SIZES),
+    for name, schedule, first_seed, turned_share, practised, looked_share in (
+        ("1-traces", recipe.reasoner, 0, 0.0, EVENLY, 0.0),
+        ("2-turned", recipe.turned, SECOND_SEED, 0.2, EVENLY, 0.0),
+        ("3-places", recipe.reasoner_places, THIRD_SEED, 0.25, PLACES, 0.0),
+        ("4-sizes", recipe.sizes, FOURTH_SEED, 0.2, SIZES, 0.0),
+        ("5-looks", recipe.looks, FIFTH_SEED, 0.2, SIZES, 0.35),
     ):
         run_phase(
             f"reasoner-{name}",
@@ -164,6 +169,7 @@ def train_reasoner(
                 first_seed=first_seed,
                 turned_share=turned_share,
                 practised=practised,
+                looked_share=looked_share,
             ),
             schedule,
         )
@@ -246,7 +252,11 @@ def save_reasoner(out: Path, model: Qwen3ForCausalLM, tokenizer_folder: Path) ->
     model.save_pretrained(out)
     _copy_tokenizer(tokenizer_folder, out)
     # Trained on traces without a detour, so its best answer is its likeliest one.
-    settings = {"do_sample": False, "eos_token_id": model.config.eos_token_id}
+    settings = {
+        "do_sample": False,
+        "eos_token_id": model.config.eos_token_id,
+        "says_missing": True,  # for the manifest: it needs no telling
+    }
     (out / "generation_config.json").write_text(json.dumps(settings, indent=2) + "\n")
     return out
 

@@ -110,6 +110,7 @@ class LlamaCpp:
         context = self._context_of(length + count)
         vocab_size = self._loaded().vocab_size
         ids = one_model.prompt_ids(length, vocab_size=vocab_size, seed=request.seed)
+        context.forget()  # the repeats read the same
         context.start(ids, _GREEDY, lambda: False)
         return context, len(ids)
 

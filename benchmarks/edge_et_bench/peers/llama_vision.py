@@ -26,12 +26,12 @@ class SeeingContext(llama.Context):
         """Read an encoded chunk; return its tokens. Raises InferenceFailed."""
         past = self._api.llama_pos(0)
         code = mtmd.mtmd_helper_decode_image_chunk(
-            eyes, self._context, chunk, features, self._past, 0, _BATCH_TOKENS,
+            eyes, self._context, chunk, features, len(self._held), 0, _BATCH_TOKENS,
             ctypes.byref(past), mtmd.mtmd_helper_post_decode_callback(), None,
         )  # fmt: skip
         if code != 0:
             raise InferenceFailed(f"libmtmd's image features could not be read: code {code}")
-        self._past = past.value
+        self._held += [-1] * (past.value - len(self._held))  # no token's ids
         tokens: int = mtmd.mtmd_input_chunk_get_n_tokens(chunk)
         return tokens
 
