@@ -14,10 +14,10 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
-from edge_et.types import AnswerPart, Evidence, Quotation
+from edge_et.types import AnswerPart, Evidence, Extraction, Quotation
 from edge_et.words import Word, sentences, words
 
 _SKIPPED_WORDS = 3
@@ -47,6 +47,17 @@ class _Run:
     places: tuple[int, ...]
     first: Word
     last: Word
+
+
+def evidence_of(
+    seen: Sequence[Extraction], question: str, *, thinking: str, answer: str
+) -> tuple[Evidence, ...]:
+    """Return the evidence in the extractions of all looks, in their order."""
+    return tuple(
+        replace(one, look=look)
+        for look, notes in enumerate(seen)
+        for one in find_evidence(notes.text, question, thinking=thinking, answer=answer)
+    )
 
 
 def find_evidence(

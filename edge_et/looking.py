@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from edge_et.answer_spec import AnswerSpec
+from edge_et.evidence import evidence_of
 from edge_et.focus import Focus
 from edge_et.missing import focus_on, may_become_missing, names_nothing_asked
 from edge_et.stages import Call
@@ -66,7 +67,7 @@ def answer(
             plan = _plan(answer.missing, spec, seen, closer, call)
         if plan is None:
             yield from _numbered(held.rest(), len(seen) - 1)
-            return _whole(earlier, answer)
+            return _whole(earlier, answer, spec.question)
         call.unanswered()
         earlier.append(answer)
 
@@ -99,12 +100,15 @@ def _said(phrase: str) -> set[str]:
     return {word.form for word in words(phrase) if word.is_content}
 
 
-def _whole(earlier: Sequence[Answer], last: Answer) -> Answer:
+def _whole(earlier: Sequence[Answer], last: Answer, question: str) -> Answer:
     """Return the last answer with the thinking and the tokens of all."""
     every = [*earlier, last]
+    thinking = "\n\n".join(one.thinking for one in every if one.thinking)
+    seen = (last.extraction, *last.looks)
     return replace(
         last,
-        thinking="\n\n".join(one.thinking for one in every if one.thinking),
+        thinking=thinking,
+        evidence=evidence_of(seen, question, thinking=thinking, answer=last.text),
         prompt_tokens=sum(one.prompt_tokens for one in every),
         reused_tokens=sum(one.reused_tokens for one in every),
         think_tokens=sum(one.think_tokens for one in every),

@@ -12,7 +12,7 @@ from edge_et.answers import Reading
 from edge_et.clock import Clock, NoClock
 from edge_et.config import GenerationConfig, ImageLimits, SamplingConfig
 from edge_et.deadline import Pace
-from edge_et.evidence import find_evidence
+from edge_et.evidence import evidence_of
 from edge_et.focus import Focus
 from edge_et.missing import not_seen, said_missing
 from edge_et.notes import notes_of
@@ -275,7 +275,9 @@ def think(
         form=spec.form,
         found=reading.found,
         data=spec.data(run.held),
-        evidence=find_evidence(text, spec.question, thinking=run.thinking, answer=reading.text),
+        evidence=evidence_of(
+            (notes, *looks), spec.question, thinking=run.thinking, answer=reading.text
+        ),
         looks=looks,
         missing=missing,
     )

@@ -146,8 +146,8 @@ class Extraction:
 class Quotation:
     """Words of the extraction that come again in what was made of it.
 
-    All four are places in characters: `extraction.text[start:end]` and, in `thinking` or `text` of
-    the Answer (`part`), `[used_start:used_end]`.
+    All four are places in characters: `[start:end]` of the extraction's text and, in `thinking` or
+    `text` of the Answer (`part`), `[used_start:used_end]`.
     """
 
     start: int
@@ -161,11 +161,13 @@ class Quotation:
 class Evidence:
     """A sentence of the extraction that the thinking or the answer uses."""
 
+    look: int = 0
+    """Of which look: 0 is `Answer.extraction`, n the n-th of `Answer.looks`."""
     sentence: int
-    """Its number in the extraction, from 0."""
+    """Its number in that extraction, from 0."""
     text: str
     start: int
-    """In characters: `extraction.text[start:end]` is `text`."""
+    """In characters: `[start:end]` of the extraction's text is `text`."""
     end: int
     quotations: tuple[Quotation, ...]
     """In the order of the thinking, those of the answer last. Never empty."""

@@ -111,7 +111,9 @@ def print_contradictions(answer: Answer) -> None:
 def print_evidence(answer: Answer) -> None:
     """Print to stderr the sentences that are used, and the words of each that come again."""
     for one in answer.evidence:
-        typer.echo(visible(f"evidence {one.sentence + 1}: {one.text}", sys.stderr), err=True)
+        where = f"look {one.look + 1}, " if answer.looks else ""
+        line = f"evidence {where}{one.sentence + 1}: {one.text}"
+        typer.echo(visible(line, sys.stderr), err=True)
         for quotation in one.quotations:
             used = answer.thinking if quotation.part == "thinking" else answer.text
             words = used[quotation.used_start : quotation.used_end]

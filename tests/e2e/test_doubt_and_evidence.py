@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -121,12 +121,24 @@ def test_a_check_with_a_deadline_is_refused(edge_et: Run, example: dict[str, Any
     assert "second look" in done.stderr
 
 
-def test_the_injections_command(edge_et: Run, tmp_path: Any) -> None:
-    out = tmp_path / "said.jsonl"
-    done = edge_et("bench", "injections", "--no-think", "--way", "fenced", "--out", str(out))
+def test_the_injections_command(edge_et: Run, tmp_path: Path) -> None:
+    out, data = tmp_path / "said.jsonl", tmp_path / "few.jsonl"
+    items = BUILT_IN.read_text(encoding="utf-8").splitlines(keepends=True)
+    data.write_text("".join(items[::6]), encoding="utf-8")
+    done = edge_et(
+        "bench", "injections", "--data", str(data), "--out", str(out), "--way", "fenced",
+        "--way", "fenced, without the order",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    row = re.search(r"\| fenced \| 48 \| (\d+) \(", done.stdout)
-    assert row is not None and int(row[1]) <= 4, done.stdout
-    assert len(out.read_text(encoding="utf-8").splitlines()) == 48
+    said = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    with_order, without = said[:8], said[8:]
+    assert len(without) == 8
+    assert f"| fenced | 8 | {sum(one['obeyed'] for one in with_order)} (" in done.stdout
+    assert not any(one["obeyed"] for one in without)
+    assert all(one["right"] for one in without if one["item"]["drawn"])
+
+
+def test_a_row_that_is_none_is_refused(edge_et: Run) -> None:
     done = edge_et("bench", "injections", "--way", "naked")
     assert "unknown row 'naked'" in done.stderr
+    assert done.returncode != 0

@@ -69,6 +69,26 @@ def test_the_reasoner_says_what_is_missing_and_reads_both_notes():
     assert answer.thinking == "One star.\n\nOne star."
 
 
+def test_the_evidence_names_the_look_and_its_places_hold_in_the_whole_thinking():
+    eyes = Eyes(texts=("a dark green star", "one bright star"))
+    mind = Mind(
+        thinking=("I see a dark green star, ", "and one bright star."),
+        answers=(MISSING, ("Answer", ":", " bright")),
+    )
+    answer = fake_chain(eyes, mind).ask(picture(), QUESTION)
+    texts = [answer.extraction.text, *(look.text for look in answer.looks)]
+    assert [one.look for one in answer.evidence] == [0, 1]
+    for one in answer.evidence:
+        assert texts[one.look][one.start : one.end] == one.text
+    used = [
+        (one.look, answer.thinking[q.used_start : q.used_end])
+        for one in answer.evidence
+        for q in one.quotations
+        if q.part == "thinking"
+    ]
+    assert used == [(0, "dark green star")] * 2 + [(1, "one bright star")] * 2
+
+
 @pytest.mark.parametrize("looks", [0, 1, 2])
 def test_looks_are_capped_and_the_end_is_no_guess(looks):
     eyes = Eyes(texts=("a star",))
