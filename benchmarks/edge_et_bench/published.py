@@ -36,6 +36,7 @@ def publishable(runs: Sequence[Run]) -> tuple[Run, ...]:
         replace(
             run,
             configuration=_shortened(run.configuration),
+            workload=replace(run.workload, image=_name(run.workload.image) or ""),
             memory=replace(run.memory, timeline=()),
         )
         for run in runs
@@ -64,7 +65,7 @@ def filled(document: Path) -> str:
 def results_table(runs: Sequence[Run]) -> str:
     """Return a row for each configuration, edge-et's first, and the machine below.
 
-    Columns that no row fills are left out. Seconds are medians, rates all tokens over all seconds;
+    Columns that no row fills are left out. Seconds, and the rates and shares of them, are medians;
     shares are of the ceiling measured in the same process.
     """
     summaries = sorted(summarize(runs), key=_order)
@@ -99,7 +100,10 @@ def _row(summary: Summary) -> tuple[str, ...]:
 
 
 def _rate(stage: StageSummary | None) -> str:
-    return f"{stage.tokens_per_s:.1f}" if stage and stage.tokens_per_s else ""
+    """Return tokens a second at the median, so that one disturbed sample does not count."""
+    if stage is None or not stage.tokens_per_s:
+        return ""
+    return f"{stage.tokens_per_s * stage.seconds.mean / stage.seconds.p50:.1f}"
 
 
 def _share(share: float | None) -> str:

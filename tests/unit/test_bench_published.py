@@ -56,7 +56,12 @@ def test_folders_of_this_machine_and_timelines_are_not_published(tmp_path: Path)
     configuration = Configuration(
         label="x", extractor="/home/me/models/one", options={"model": "/home/me/a.gguf", "n": "1"}
     )
-    run = replace(run_of([1.0, 2.0]), configuration=configuration)
+    run = run_of([1.0, 2.0])
+    run = replace(
+        run,
+        configuration=configuration,
+        workload=replace(run.workload, image="/home/me/pictures/one.jpg"),
+    )
     (one,) = publishable([run])
     (tmp_path / "r.jsonl").write_text(to_jsonl([one]))
     assert "/home" not in (tmp_path / "r.jsonl").read_text()
