@@ -154,13 +154,19 @@ def test_measuring_is_never_looked_at_again():
 
 @pytest.mark.parametrize("asked", [{"choices": ("red", "blue")}, {"form": "number"}])
 def test_no_form_is_insisted_on_against_what_is_missing(asked):
-    mind = Mind(answers=(MISSING,))
-    config = GenerationConfig(looks=0, **asked)
+    mind = Mind(answers=(MISSING, MISSING))
+    config = GenerationConfig(looks=1, **asked)
     answer = fake_chain(Eyes(), mind).ask(picture(), QUESTION, config)
     assert (answer.text, answer.finish_reason) == ("not seen: the light", "insufficient")
-    mind = Mind(answers=(("Answer", ":", " the light"),))
-    answer = fake_chain(Eyes(), mind).ask(picture(), QUESTION, config)
+
+
+@pytest.mark.parametrize("asked", [{"choices": ("red", "blue")}, {"form": "number"}])
+@pytest.mark.parametrize("said", [MISSING, ("Answer", ":", " the light")])
+def test_without_looks_a_form_is_always_held(asked, said):
+    config = GenerationConfig(looks=0, **asked)
+    answer = fake_chain(Eyes(), Mind(answers=(said,))).ask(picture(), QUESTION, config)
     assert answer.found == "constrained"
+    assert answer.finish_reason != "insufficient"
 
 
 def test_json_follows_its_schema_and_is_not_offered_to_say_what_is_missing():
