@@ -17,6 +17,7 @@ from edge_et.answer_spec import AnswerSpec
 from edge_et.evidence import evidence_of
 from edge_et.focus import Focus
 from edge_et.missing import focus_on, may_become_missing, names_nothing_asked
+from edge_et.relay import relay
 from edge_et.stages import Call
 from edge_et.types import Answer, Chunk, Extraction
 from edge_et.words import words
@@ -66,7 +67,7 @@ def answer(
         if left and answer.missing is not None:
             plan = _plan(answer.missing, spec, seen, closer, call)
         if plan is None:
-            yield from _numbered(held.rest(), len(seen) - 1)
+            yield from (replace(chunk, look=len(seen) - 1) for chunk in held.rest())
             return _whole(earlier, answer, spec.question)
         call.unanswered()
         earlier.append(answer)
@@ -124,37 +125,22 @@ class _Held:
         self._chunks: list[Chunk] = []
 
     def passing(self, chunks: Generator[Chunk, None, Answer]) -> Generator[Chunk, None, Answer]:
-        try:
-            while True:
-                try:
-                    chunk = next(chunks)
-                except StopIteration as end:
-                    return end.value  # type: ignore[no-any-return]
-                if chunk.kind != "answer":
-                    yield chunk
-                    continue
-                self._line = (self._line + chunk.text).rpartition("\n")[2]
-                self._chunks.append(chunk)
-                if not may_become_missing(self._line):
-                    yield from self.rest()
-        finally:
-            chunks.close()
+        return relay(chunks, self._passed)
 
-    def rest(self) -> Generator[Chunk, None, None]:
-        """Yield what is held back: it is an answer after all."""
+    def _passed(self, chunk: Chunk) -> Sequence[Chunk]:
+        if chunk.kind != "answer":
+            return (chunk,)
+        self._line = (self._line + chunk.text).rpartition("\n")[2]
+        self._chunks.append(chunk)
+        return () if may_become_missing(self._line) else self.rest()
+
+    def rest(self) -> Sequence[Chunk]:
+        """Return what is held back: it is an answer after all."""
         held, self._chunks = self._chunks, []
-        yield from held
+        return held
 
 
 def _numbered(
     chunks: Generator[Chunk, None, _RecordT], look: int
 ) -> Generator[Chunk, None, _RecordT]:
-    try:
-        while True:
-            try:
-                chunk = next(chunks)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
-            yield replace(chunk, look=look)
-    finally:
-        chunks.close()
+    return relay(chunks, lambda chunk: (replace(chunk, look=look),))

@@ -18,6 +18,7 @@ from edge_et.missing import not_seen, said_missing
 from edge_et.notes import notes_of
 from edge_et.prompts import reasoning_prompt
 from edge_et.rates import ExtractorSpeed, Rates, ReasonerSpeed
+from edge_et.relay import relay
 from edge_et.thinking import Demand
 from edge_et.types import Answer, Chunk, ChunkKind, Extraction, FinishReason, Timings
 
@@ -302,29 +303,17 @@ def _unread(missing: str) -> Reading:
 
 
 def _as_chunks(pieces: Generator[str, None, _T]) -> Generator[Chunk, None, _T]:
-    try:
-        while True:
-            try:
-                piece = next(pieces)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
-            yield Chunk(kind="extraction", text=piece)
-    finally:
-        pieces.close()
+    return relay(pieces, lambda piece: (Chunk(kind="extraction", text=piece),))
 
 
 def _noted(chunks: Generator[Chunk, None, _T], call: Call) -> Generator[Chunk, None, _T]:
     """Pass the chunks on and time the first of each kind."""
-    try:
-        while True:
-            try:
-                chunk = next(chunks)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
-            call.seen(chunk.kind)
-            yield chunk
-    finally:
-        chunks.close()
+
+    def note(chunk: Chunk) -> tuple[Chunk]:
+        call.seen(chunk.kind)
+        return (chunk,)
+
+    return relay(chunks, note)
 
 
 def _never_over(tokens: int) -> bool:

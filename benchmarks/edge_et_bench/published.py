@@ -15,14 +15,14 @@ from pathlib import Path
 
 from edge_et.errors import InputError
 from edge_et_bench.record_files import read_runs
-from edge_et_bench.records import Configuration, Run
+from edge_et_bench.records import Configuration, Run, StageName
 from edge_et_bench.report import environment_lines, table
 from edge_et_bench.summary import StageSummary, Summary, summarize
 
 _PLACE = re.compile(
     r"(?P<start><!-- results: (?P<path>\S+) -->\n).*?(?P<end><!-- end of results -->)", re.DOTALL
 )
-_STAGES = ("vision", "extract_prefill", "extract_decode")
+_STAGES: tuple[StageName, ...] = ("vision", "extract_prefill", "extract_decode")
 _HEADS = (
     "runtime", "vision s", "prefill tokens/s", "decode tokens/s", "first token s", "peak MB",
     "vision of multiply-adds", "prefill of multiply-adds", "decode of read", "n",
@@ -83,7 +83,7 @@ def _order(summary: Summary) -> tuple[bool, str]:
 
 def _row(summary: Summary) -> tuple[str, ...]:
     stages = {stage.name: stage for stage in summary.stages}
-    vision, prefill, decode = (stages.get(name) for name in _STAGES)  # type: ignore[call-overload]
+    vision, prefill, decode = (stages.get(name) for name in _STAGES)
     first = summary.user.get("ttft_extract_s")
     return (
         summary.run.configuration.label,
