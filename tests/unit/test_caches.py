@@ -2,168 +2,34 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import time
-from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from edge_et.caching.disk import DiskCache, Entry
-from edge_et.caching.keys import artifact_key
 from edge_et.caching.memory import MemoryCache
-from edge_et.caching.seen import Caches
 from edge_et.config import ImageLimits, RuntimeConfig, SamplingConfig
 from edge_et.errors import Cancelled, InputError
-from edge_et.extractor import ExtractionRun, Extractor
-from edge_et.image import ImageInput, load_image
-from edge_et.manifest import ExtractorManifest
+from edge_et.image import load_image
 from edge_et.types import Served
+from tests.caching import (
+    BYTES_PER_TOKEN,
+    CONTINUED,
+    GREEDY,
+    HEAD_TOKENS,
+    REPLAYED,
+    Rig,
+    Step,
+    alone,
+    picture,
+)
 from tests.unit.test_extractor import (
-    HIDDEN,
-    IMAGE_TOKENS,
-    ROWS,
-    STOP,
     TILE_PX,
-    VOCABULARY,
-    FakeTokenizer,
     manifest,
 )
-
-BYTES_PER_TOKEN = 1000
-HEAD_TOKENS = 2 + IMAGE_TOKENS
-PLENTY_BYTES = 10**7
-GREEDY = SamplingConfig()
-NO_LIMITS = ImageLimits()
-REPLAYED = Served(extraction="memory", image_prefill=None, image_features=None)
-CONTINUED = Served(image_prefill="memory", image_features=None)
-
-
-@dataclass
-class Vision:
-    """Features that tell pictures apart."""
-
-    tiles: int = 0
-
-    def __call__(self, tile: np.ndarray) -> np.ndarray:
-        self.tiles += 1
-        return np.full((4, HIDDEN), tile.mean() * 100, np.float32)
-
-
-@dataclass
-class Step:
-    """Writes letters that follow from every row that lies in its cache."""
-
-    capacity_tokens: int
-    runs: list[tuple[int, int]]
-    touched_tokens: int = 0
-
-    def __post_init__(self) -> None:
-        self.rows = np.zeros((1, 1, self.capacity_tokens, HIDDEN), np.float32)
-
-    def __call__(self, embeddings: np.ndarray, past_tokens: int) -> np.ndarray:
-        self.runs.append((len(embeddings), past_tokens))
-        total = past_tokens + len(embeddings)
-        assert total <= self.capacity_tokens
-        self.touched_tokens = max(self.touched_tokens, total)
-        self.rows[0, 0, past_tokens:total] = embeddings
-        weights = np.arange(1, total + 1) % 7 + 1
-        seen = int(abs(self.rows[0, 0, :total, 0] @ weights))
-        logits = np.zeros(VOCABULARY, np.float32)
-        written = past_tokens - HEAD_TOKENS
-        logits[STOP if written > 12 else seen % 25] = 1
-        return logits
-
-    @property
-    def held_bytes(self) -> int:
-        return self.touched_tokens * BYTES_PER_TOKEN
-
-    def read_rows(self, tokens: int) -> list[np.ndarray]:
-        return [self.rows[:, :, :tokens]]
-
-    def write_rows(self, rows: Sequence[np.ndarray]) -> None:
-        self.rows[:, :, : rows[0].shape[2]] = rows[0]
-        self.touched_tokens = rows[0].shape[2]
-
-
-@dataclass
-class Decoder:
-    runs: list[tuple[int, int]] = field(default_factory=list)
-    started: list[Step] = field(default_factory=list)
-    bytes_per_token: int = BYTES_PER_TOKEN
-
-    def start(self, capacity_tokens: int) -> Step:
-        self.started.append(Step(capacity_tokens, self.runs))
-        return self.started[-1]
-
-
-@dataclass
-class Rig:
-    """An extractor over fakes, and what its models did."""
-
-    memory_bytes: int = PLENTY_BYTES
-    folder: Path | None = None
-    disk_bytes: int = PLENTY_BYTES
-    artifact: str = "a"
-    made: ExtractorManifest = field(default_factory=manifest)
-
-    def __post_init__(self) -> None:
-        self.vision, self.decoder = Vision(), Decoder()
-        disk = DiskCache(self.folder, self.disk_bytes) if self.folder else None
-        self.extractor = Extractor(
-            manifest=self.made,
-            tokenizer=FakeTokenizer(),  # type: ignore[arg-type]
-            vision=self.vision,  # type: ignore[arg-type]
-            decoder=self.decoder,  # type: ignore[arg-type]
-            embed=ROWS.__getitem__,
-            image_newline=np.full(HIDDEN, -1, np.float32),
-            device="cpu",
-            threads=1,
-            caches=Caches(self.artifact, memory_bytes=self.memory_bytes, disk=disk),
-        )
-
-    def ask(
-        self,
-        image: ImageInput,
-        text: str = "abc",
-        *,
-        budget_tokens: int = 50,
-        sampling: SamplingConfig = GREEDY,
-        limits: ImageLimits = NO_LIMITS,
-        ignore_stop: bool = False,
-        cancelled: Callable[[], bool] = lambda: False,
-    ) -> tuple[list[str], ExtractionRun]:
-        stream = self.extractor.stream(
-            load_image(image),
-            text,
-            budget_tokens=budget_tokens,
-            sampling=sampling,
-            limits=limits,
-            ignore_stop=ignore_stop,
-            cancelled=cancelled,
-        )
-        pieces = []
-        while True:
-            try:
-                pieces.append(next(stream))
-            except StopIteration as end:
-                return pieces, end.value
-
-
-def picture(shade: int = 100, size: tuple[int, int] = (20, 10)) -> Image.Image:
-    return Image.new("RGB", size, (shade, 50, 50))
-
-
-def alone(image: ImageInput, text: str = "abc") -> tuple[list[str], str]:
-    """Return the pieces and the text of an extractor that keeps nothing."""
-    pieces, run = Rig(memory_bytes=0).ask(image, text)
-    assert run.served == Served()
-    return pieces, run.text
 
 
 def test_a_second_question_starts_where_the_image_ends() -> None:
@@ -335,148 +201,6 @@ def test_closing_frees_what_was_kept() -> None:
     assert rig.extractor.caches.held_bytes > HEAD_TOKENS * BYTES_PER_TOKEN
     rig.extractor.close()
     assert rig.extractor.caches.held_bytes == 0
-
-
-def test_another_process_goes_on_from_the_disk(tmp_path: Path) -> None:
-    folder = tmp_path / "deep" / "seen"
-    pieces, _ = Rig(folder=folder).ask(picture())
-    asked: list[tuple[str, Served]] = [
-        ("abc", Served(extraction="disk", image_prefill=None, image_features=None)),
-        ("abcdef", Served(image_prefill="disk", image_features=None)),
-    ]
-    for text, served in asked:
-        rig = Rig(folder=folder)
-        _, run = rig.ask(picture(), text)
-        assert (run.served, run.text) == (served, alone(picture(), text)[1])
-        assert rig.vision.tiles == 0
-    for path in folder.glob("prefix-*"):
-        path.unlink()
-    _, run = Rig(folder=folder).ask(picture(), "abcdefg")
-    assert run.served == Served(image_features="disk")
-    assert run.text == alone(picture(), "abcdefg")[1]
-    assert "".join(pieces) == alone(picture())[1]
-
-
-def test_another_extractor_finds_nothing(tmp_path: Path) -> None:
-    Rig(folder=tmp_path).ask(picture())
-    assert Rig(folder=tmp_path, artifact="b").ask(picture())[1].served == Served()
-    one = artifact_key(manifest(), (), device="cpu", threads=2, engine="e 1")
-    others = [
-        artifact_key(manifest(), (), device="cpu", threads=1, engine="e 1"),
-        artifact_key(manifest(), (), device="cuda", threads=2, engine="e 1"),
-        artifact_key(manifest(), (), device="cpu", threads=2, engine="e 2"),
-        artifact_key(manifest(context_tokens=99), (), device="cpu", threads=2, engine="e 1"),
-    ]
-    assert len({one, *others}) == 5
-
-
-@pytest.mark.parametrize("kind", ["extraction", "prefix", "features"])
-@pytest.mark.parametrize("place", [0, 40, -1])
-def test_a_damaged_entry_is_made_again(tmp_path: Path, kind: str, place: int) -> None:
-    Rig(folder=tmp_path).ask(picture())
-    for path in tmp_path.iterdir():
-        if path.name.startswith(kind):
-            data = bytearray(path.read_bytes())
-            data[place] ^= 1
-            path.write_bytes(data)
-        elif kind == "features" or not path.name.startswith("features"):
-            path.unlink()  # so that the damaged one is asked for
-    _, run = Rig(folder=tmp_path).ask(picture())
-    assert run.text == alone(picture())[1]
-    found = {"extraction": run.served.extraction, "prefix": run.served.image_prefill,
-             "features": run.served.image_features}  # fmt: skip
-    assert found[kind] == "computed"
-    assert Rig(folder=tmp_path).ask(picture())[1].served.extraction == "disk"
-
-
-def test_arrays_are_read_as_they_were_written(tmp_path: Path) -> None:
-    disk = DiskCache(tmp_path, PLENTY_BYTES)
-    whole = np.random.default_rng(0).standard_normal((1, 2, 9, 3)).astype(np.float32)
-    arrays = (whole[:, :, :4], np.arange(6, dtype=np.float16).reshape(2, 3).T, np.arange(3))
-    disk.write("prefix", "k", Entry(about={"a": "\n"}, arrays=arrays))
-    read = disk.read("prefix", "k", lambda entry: entry)
-    assert read is not None and read.about == {"a": "\n"}
-    for wrote, found in zip(arrays, read.arrays, strict=True):
-        assert wrote.dtype == found.dtype
-        np.testing.assert_array_equal(wrote, found)
-
-
-def test_a_truncated_entry_and_an_unknown_one_are_dropped(tmp_path: Path) -> None:
-    disk = DiskCache(tmp_path, PLENTY_BYTES)
-    path = tmp_path / "features-k.seen"
-
-    def known(entry: Entry) -> int:
-        return int(entry.about["n"])
-
-    disk.write("features", "k", Entry(about={"n": 3}, arrays=(np.arange(5),)))
-    assert disk.read("features", "k", known) == 3
-    path.write_bytes(path.read_bytes()[:-4])
-    assert disk.read("features", "k", known) is None
-    assert not path.exists()
-    disk.write("features", "k", Entry(about={}))
-    assert disk.read("features", "k", known) is None
-    assert not path.exists()
-
-
-def test_files_are_for_their_owner_alone(tmp_path: Path) -> None:
-    folder = tmp_path / "seen"
-    old = os.umask(0)
-    try:
-        Rig(folder=folder).ask(picture())
-    finally:
-        os.umask(old)
-    assert folder.stat().st_mode & 0o777 == 0o700
-    modes = {path.stat().st_mode & 0o777 for path in folder.iterdir()}
-    assert modes == {0o600}
-
-
-def test_the_disk_is_bounded_and_the_oldest_entry_goes(tmp_path: Path) -> None:
-    disk = DiskCache(tmp_path, 10_000)
-    keys = ["a", "b", "c", "d"]
-    for age, key in enumerate(keys):
-        disk.write("features", key, Entry(about={}, arrays=(np.zeros(3000, np.uint8),)))
-        path = tmp_path / f"features-{key}.seen"
-        if path.exists():
-            os.utime(path, (age, age))
-        if key == "c":
-            assert disk.read("features", "a", lambda entry: 1) == 1  # used just now
-    assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "features-a.seen", "features-c.seen", "features-d.seen",
-    ]  # fmt: skip
-    assert sum(one.size_bytes for one in disk.contents()) <= 10_000
-    disk.write("features", "e", Entry(about={}, arrays=(np.zeros(10_001, np.uint8),)))
-    assert sorted(p.name[9] for p in tmp_path.iterdir()) == ["a", "c", "d"]
-    disk.clear()
-    assert disk.contents() == () and not list(tmp_path.iterdir())
-
-
-def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
-    old, new = tmp_path / "x.part", tmp_path / "y.part"
-    for path in (old, new):
-        path.write_bytes(b"half")
-    os.utime(old, (time.time() - 7200,) * 2)
-    DiskCache(tmp_path, PLENTY_BYTES).write("features", "k", Entry(about={}))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["features-k.seen", "y.part"]
-
-
-def test_a_folder_that_cannot_be_written_fails_no_call(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "file").write_bytes(b"")
-    rig = Rig(folder=tmp_path / "file" / "seen")
-    assert rig.ask(picture())[1].text == alone(picture())[1]
-    assert "nothing was cached" in caplog.text
-
-
-def test_without_a_folder_nothing_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert RuntimeConfig().disk_cache is None
-    rig = Rig()
-    rig.extractor.caches = Caches.load("a", RuntimeConfig())
-    rig.ask(picture())
-    assert rig.extractor.caches.held_bytes and not list(tmp_path.iterdir())
 
 
 def test_what_was_used_just_now_stays() -> None:
