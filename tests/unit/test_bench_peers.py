@@ -14,7 +14,7 @@ from PIL import Image
 from edge_et.errors import InferenceFailed, InputError, MissingArtifact, MissingDependency
 from edge_et_bench import runner
 from edge_et_bench.adapters import Request, Tokens, make_adapter
-from edge_et_bench.peers import one_model, openai_url
+from edge_et_bench.peers import one_model, openai_format
 from edge_et_bench.peers.choice import Choice, configurations
 from edge_et_bench.peers.side_by_side import not_run, side_by_side
 from edge_et_bench.records import Configuration, Workload
@@ -37,7 +37,7 @@ def stream(*lines: str) -> list[bytes]:
 def test_events_are_the_data_up_to_the_end_of_the_stream():
     lines = stream(": a comment", "", "event: x", 'data: {"a": 1}', 'data:{"b": 2}')
     ended = stream("data: [DONE]", 'data: {"c": 3}')
-    assert list(openai_url.events(lines + ended)) == [{"a": 1}, {"b": 2}]
+    assert list(openai_format.events(lines + ended)) == [{"a": 1}, {"b": 2}]
 
 
 @pytest.mark.parametrize(
@@ -45,29 +45,29 @@ def test_events_are_the_data_up_to_the_end_of_the_stream():
 )
 def test_a_stream_that_tells_of_an_error_or_is_garbled_fails(line):
     with pytest.raises(InferenceFailed):
-        list(openai_url.events(stream(line)))
+        list(openai_format.events(stream(line)))
 
 
 def test_the_thinking_of_a_server_is_text_as_well():
-    assert openai_url.text_of({"content": None, "reasoning_content": "so"}) == "so"
-    assert openai_url.text_of({"role": "assistant", "content": ""}) == ""
+    assert openai_format.text_of({"content": None, "reasoning_content": "so"}) == "so"
+    assert openai_format.text_of({"role": "assistant", "content": ""}) == ""
 
 
 def test_the_image_goes_to_a_server_as_it_is():
     asked = request()
-    body = openai_url.payload(asked, "small")
+    body = openai_format.payload(asked, "small")
     image, text = body["messages"][0]["content"]
     head, data = image["image_url"]["url"].split(",")
     assert head == "data:image/png;base64"
     assert base64.b64decode(data) == asked.image
     assert text["text"] == "What?"
     assert (body["max_tokens"], body["ignore_eos"], body["stream"]) == (5, True, True)
-    assert "max_tokens" not in openai_url.payload(request(forced=None), "small")
+    assert "max_tokens" not in openai_format.payload(request(forced=None), "small")
 
 
 def test_a_server_is_not_asked_to_read_made_up_tokens():
     with pytest.raises(InputError, match="made-up"):
-        openai_url.payload(request(prompt_tokens=10), "small")
+        openai_format.payload(request(prompt_tokens=10), "small")
 
 
 @pytest.mark.parametrize("url", ["localhost:8080/v1", "ftp://host/v1", "http:///v1"])

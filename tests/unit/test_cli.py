@@ -21,13 +21,6 @@ QUESTION = "What colour is the star?"
 
 
 @pytest.fixture
-def image(tmp_path):
-    path = tmp_path / "image.png"
-    picture().save(path)
-    return str(path)
-
-
-@pytest.fixture
 def use(monkeypatch):
     """Return a function that makes `load` give a chain of these halves, or raise."""
 

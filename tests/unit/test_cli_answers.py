@@ -9,16 +9,9 @@ from typer.testing import CliRunner
 
 import edge_et
 from edge_et.cli.app import app
-from tests.fakes import EOS, FakeReasoner, fake_chain, picture
+from tests.fakes import EOS, FakeReasoner, fake_chain
 
 QUESTION = "What is it?"
-
-
-@pytest.fixture
-def image(tmp_path):
-    path = tmp_path / "image.png"
-    picture().save(path)
-    return str(path)
 
 
 @pytest.fixture

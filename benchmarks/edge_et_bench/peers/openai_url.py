@@ -1,4 +1,4 @@
-"""Any server with OpenAI's chat completions: llama-server, Ollama, LM Studio, edge-et serve.
+"""Any server with OpenAI's chat completions: llama-server, Ollama, LM Studio.
 
 The image goes along as a data URL; the times are read off the stream. Image, vision and prefill
 cannot be told apart from outside, so all until the first token is `extract_prefill`.
@@ -6,26 +6,21 @@ cannot be told apart from outside, so all until the first token is `extract_pref
 
 from __future__ import annotations
 
-import base64
 import http.client
-import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-
-from PIL import Image
 
 from edge_et.errors import BackendError, InferenceFailed, InputError
 from edge_et_bench.adapters import Request
 from edge_et_bench.peers import one_model
 from edge_et_bench.peers.one_model import Laps
+from edge_et_bench.peers.openai_format import events, payload, text_of
 from edge_et_bench.records import Configuration, Demand, Outcome, Used
 
 _WAIT_S = 600
-_TEXTS = ("content", "reasoning_content", "reasoning")
-_DONE = "[DONE]"
 
 
 class OpenAIUrl:
@@ -97,64 +92,3 @@ class OpenAIUrl:
             ) from exc
         finally:
             connection.close()
-
-
-def payload(request: Request, model: str) -> dict[str, Any]:
-    """Return the body of the request. Raises InputError for a prompt of made-up tokens."""
-    if request.prompt_tokens is not None:
-        raise InputError(
-            "a server takes text and images, no made-up tokens",
-            hint="take a workload without prompt_tokens: --workload single-tile",
-        )
-    body: dict[str, Any] = {
-        "model": model,
-        "messages": [
-            {
-                "role": "user",
-                "content": [
-                    {"type": "image_url", "image_url": {"url": _data_url(request.image)}},
-                    {"type": "text", "text": request.question},
-                ],
-            }
-        ],
-        "stream": True,
-        "stream_options": {"include_usage": True},
-        "seed": request.seed,
-        # else a server that keeps prompts reads the second repeat's from its cache
-        "cache_prompt": False,
-    }
-    if request.forced is not None:
-        body |= {"max_tokens": request.forced.extraction, "ignore_eos": True, "temperature": 0}
-    return body
-
-
-def events(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a stream of server-sent events until it says that it is done.
-
-    Raises InferenceFailed on an event that is no object or tells of an error.
-    """
-    for line in lines:
-        field, _, value = line.decode("utf-8", "replace").partition(":")
-        value = value.strip()
-        if field != "data" or not value:
-            continue
-        if value == _DONE:
-            return
-        try:
-            event = json.loads(value)
-        except json.JSONDecodeError as exc:
-            raise InferenceFailed(f"the stream holds {value[:80]!r}, which is no JSON") from exc
-        if not isinstance(event, dict) or "error" in event:
-            raise InferenceFailed(f"the server says: {value[:500]}")
-        yield event
-
-
-def text_of(delta: dict[str, Any]) -> str:
-    """Return what a piece says, thinking included: servers name it in several ways."""
-    return "".join(delta.get(name) or "" for name in _TEXTS)
-
-
-def _data_url(data: bytes) -> str:
-    with Image.open(io.BytesIO(data)) as image:
-        kind = Image.MIME[image.format or "PNG"]
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
