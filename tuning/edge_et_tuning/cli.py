@@ -135,6 +135,48 @@ def evaluate(
         typer.echo(line)
 
 
+@app.command()
+def settings(
+    out: Annotated[
+        Path, typer.Option(help="JSON lines; a run that was stopped goes on with them.")
+    ],
+    pair: str = "starter",
+    scenes: int = 1000,
+    seed: int = 940_000_000,
+    exam: Annotated[
+        Literal["scenes", "unfocused", "distant"], typer.Option(help="As in evaluate.")
+    ] = "scenes",
+    setting: Annotated[
+        list[str] | None, typer.Option(help="Only these; default: all of settings.py.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; default: all usable.")] = None,
+) -> None:
+    """Ask each question with each setting in turn, and print the table of settings."""
+    import edge_et
+    from edge_et_tuning.settings import SETTINGS, ask_each, read, settings_table, write
+
+    names = setting or list(SETTINGS)
+    unknown = sorted(set(names) - set(SETTINGS))
+    if unknown:
+        raise typer.BadParameter(f"{', '.join(unknown)}: use {', '.join(SETTINGS)}")
+    done = len({asked.seed for asked in read(out)})
+    runtime = edge_et.RuntimeConfig(threads=threads, cache_bytes=0)
+    with edge_et.load(pair, runtime=runtime) as chain:
+        for asked in ask_each(chain, exam, scenes, seed, names, skip=done):
+            write(out, asked)
+    for line in settings_table(read(out)):
+        typer.echo(line)
+
+
+@app.command()
+def settings_of(files: Annotated[list[Path], typer.Argument(help="Files of `settings`.")]) -> None:
+    """Print the table of settings of several files together."""
+    from edge_et_tuning.settings import read, settings_table
+
+    for line in settings_table(read(*files)):
+        typer.echo(line)
+
+
 def table(evaluation: Evaluation) -> Iterator[str]:
     """Yield the lines of the table: a kind of question each, all of them last."""
     yield (

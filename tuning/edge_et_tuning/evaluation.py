@@ -134,6 +134,14 @@ def exam(scenes: int, seed: int) -> Iterator[tuple[Scene, Question]]:
                 break
 
 
+def questions(which: Exam, scenes: int, seed: int) -> Iterator[tuple[Scene, bytes, Question]]:
+    """Yield the scenes of an exam, each with its picture as a file and its question."""
+    asked = exam(scenes, seed) if which == "scenes" else hidden_exam(which, scenes, seed)
+    for scene, question in asked:
+        picture = distant(scene) if which == "distant" else render(scene)
+        yield scene, encode(scene, picture), question
+
+
 def evaluate(
     chain: Chain,
     scenes: int,
@@ -146,9 +154,7 @@ def evaluate(
 
     The extractor alone is asked in the ordinary exam only.
     """
-    questions = exam(scenes, seed) if which == "scenes" else hidden_exam(which, scenes, seed)
-    for scene, question in questions:
-        file = encode(scene, distant(scene) if which == "distant" else render(scene))
+    for scene, file, question in questions(which, scenes, seed):
         started_s = time.perf_counter()
         answer = chain.ask(file, question.text, generation)
         seconds = time.perf_counter() - started_s
