@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_et.cli.options import seconds_of
+from edge_et.reasoner import Reasoner
 from edge_et_bench.bars import Shown, bar
 
 if TYPE_CHECKING:
@@ -37,9 +38,17 @@ class Kept:
 def keep(
     load: Callable[[], Chain], ask: Callable[[Chain, float], Answer], deadline_s: float, calls: int
 ) -> Kept:
-    """Ask `calls` times on a chain that is loaded for it."""
+    """Ask `calls` times on a chain that is loaded for it.
+
+    The calls ask the same, so the chain must keep nothing of the image, and its reasoner is made to
+    forget: each call does all of its work.
+    """
+    answers = []
     with load() as chain:
-        answers = [ask(chain, deadline_s) for _ in range(calls)]
+        for _ in range(calls):
+            if isinstance(chain.reasoner, Reasoner):
+                chain.reasoner.forget()
+            answers.append(ask(chain, deadline_s))
     return Kept(
         deadline_s=deadline_s,
         totals_s=tuple(answer.timings.total_s for answer in answers),
@@ -96,7 +105,7 @@ def deadlines(
             pair,
             extractor=extractor,
             reasoner=reasoner,
-            runtime=RuntimeConfig(threads=threads),
+            runtime=RuntimeConfig(threads=threads, cache_bytes=0),
             only="reasoner" if notes else None,
         )
 
