@@ -202,7 +202,7 @@ class Answer:
     think_tokens: int
     answer_tokens: int
     copied_tokens: int = 0
-    """Of the last two: had by a draft and written without a step of their own
+    """Of the last two and of the closing: had by a draft, written without a step of their own
     (`RuntimeConfig.lookup`)."""
     finish_reason: FinishReason
     timings: Timings

@@ -203,4 +203,4 @@ def test_after_a_wrong_draft_comes_a_short_one():
         model.feed((token,))
     assert rows.rows == 4
     model.feed((3,))  # and is wrong
-    assert rows.read == [*PROMPT, 4, 2, 3, 3, 4]
+    assert rows.read == [*PROMPT, 4, 2, 3, 3, 3]
