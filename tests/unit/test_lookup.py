@@ -139,7 +139,7 @@ def outcome(*, ahead, seed, marks, think, answer, limit, suppress, held):
 def test_every_rule_of_the_thinking_holds_to_the_token(**case):
     """Same text, same tokens read, same masks and nudges at each of them, never more steps."""
     plain, rows, _ = outcome(ahead=False, **case)
-    drafted, rows_ahead, model = outcome(ahead=True, **case)
+    drafted, rows_ahead, _ = outcome(ahead=True, **case)
     assert drafted == plain
     assert rows_ahead.steps <= rows.steps
 
