@@ -45,6 +45,9 @@ class RuntimeConfig:
     """Whether the reasoner reads what the extractor writes while it writes (docs/handoff.md).
     "auto": as `edge-et doctor --tune` measured it here; unmeasured, only where the two do not
     share their cores."""
+    lookup: bool = False
+    """Whether the reasoner drafts what it writes from what stands before it, and checks a draft in
+    one step (docs/thinking.md)."""
 
     def __post_init__(self) -> None:
         if self.device not in ("auto", "cpu", "cuda"):

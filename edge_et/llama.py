@@ -80,6 +80,14 @@ class Model:
     def vocab(self) -> Any:
         return self._vocab
 
+    @property
+    def goes_back(self) -> bool:
+        """Whether tokens can be taken back: a recurrent state stands for all it has read."""
+        api = self._api
+        return not (
+            api.llama_model_is_recurrent(self._model) or api.llama_model_is_hybrid(self._model)
+        )
+
     def close(self) -> None:
         if self._model:
             self._api.llama_model_free(self._model)
@@ -221,8 +229,12 @@ class Context:
         """Hold nothing, so that the next prompt is read from its first token on."""
         self._truncate(0)
 
-    def feed(self, tokens: Sequence[int]) -> None:
-        """Read tokens; the logits are then those after the last one. Raises InferenceFailed."""
+    def feed(self, tokens: Sequence[int], draft: Sequence[int] = ()) -> None:
+        """Read tokens; the logits are then those after the last one, and after each of the draft
+        behind it (of one batch together). Raises InferenceFailed."""
+        if draft:
+            self._decode([*tokens, *draft], rows=1 + len(draft))
+            return
         for first in range(0, len(tokens), _BATCH_TOKENS):
             self._decode(tokens[first : first + _BATCH_TOKENS])
 
@@ -230,17 +242,25 @@ class Context:
         """Read whole blocks, for their trace in the KV cache alone."""
         for first in range(0, len(tokens), _BATCH_TOKENS):
             batch = tokens[first : first + _BATCH_TOKENS]
-            self._decode(batch, logits=False)
+            self._decode(batch, rows=0)
             self._in_blocks += len(batch)
 
-    def _decode(self, tokens: Sequence[int], *, logits: bool = True) -> None:
-        """Read up to a batch; what fails or is stopped leaves no token behind."""
+    def take_back(self, tokens: int) -> None:
+        """Forget the last tokens read; only where the model `goes_back`."""
+        kept = len(self._held) - tokens
+        if self._truncate(kept) != kept:
+            raise InferenceFailed(f"llama.cpp cannot take back {tokens} tokens: {complaints()}")
+
+    def _decode(self, tokens: Sequence[int], *, rows: int = 1) -> None:
+        """Read up to a batch, with logits after the last `rows`; what fails or is stopped leaves no
+        token behind."""
         if len(tokens) > self.room_tokens:
             raise InferenceFailed(f"{len(tokens)} tokens do not fit into {self.room_tokens}")
         ids = (self._api.llama_token * len(tokens))(*tokens)
         batch = self._api.llama_batch_get_one(ids, len(tokens))
-        if not logits:
-            batch.logits = (ctypes.c_int8 * len(tokens))()
+        if rows != 1:
+            wanted = [place >= len(tokens) - rows for place in range(len(tokens))]
+            batch.logits = (ctypes.c_int8 * len(tokens))(*wanted)
         code = self._api.llama_decode(self._context, batch)
         if code != 0:
             past = len(self._held)
@@ -293,14 +313,19 @@ class Context:
             null = self._api.ggml_abort_callback()
             self._api.llama_set_abort_callback(self._context, null, None)
 
-    def sample(self, banned: IntArray = NO_IDS, nudge: Nudge | None = None) -> int:
-        """Return the next token, none of `banned`; it is not read until it is fed."""
+    def sample(
+        self, banned: IntArray = NO_IDS, nudge: Nudge | None = None, *, back: int = 0
+    ) -> int:
+        """Return the next token, none of `banned`; it is not read until it is fed.
+
+        `back`: it is the one before the last so many of a draft.
+        """
         if nudge is not None:
-            self._logits()[nudge.token] += nudge.logits
+            self._logits(back)[nudge.token] += nudge.logits
         if len(banned):
-            self._logits()[banned] = -np.inf
-        token = int(self._api.llama_sampler_sample(self._sampler, self._context, -1))
-        return token if self._grammar is None else self._within(self._grammar, token)
+            self._logits(back)[banned] = -np.inf
+        token = int(self._api.llama_sampler_sample(self._sampler, self._context, -1 - back))
+        return token if self._grammar is None else self._within(self._grammar, token, back)
 
     def constrain(self, grammar: str | None) -> None:
         """Hold the tokens sampled from here on to a grammar in GBNF; None sets them free."""
@@ -308,17 +333,17 @@ class Context:
             self._grammar.close()
         self._grammar = None if grammar is None else Grammar(self._vocab, grammar)
 
-    def _within(self, grammar: Grammar, token: int) -> int:
+    def _within(self, grammar: Grammar, token: int, back: int) -> int:
         """Return `token` if the grammar allows it, else one drawn from those that it allows.
 
         Trying one token is cheap, trying the whole vocabulary is not, and mostly one is enough.
         """
         if not grammar.allows(token):
-            logits = self._logits()
+            logits = self._logits(back)
             grammar.mask(logits)
             if not np.isfinite(logits).any():
                 raise InferenceFailed("the grammar allows none of the model's tokens")
-            token = int(self._api.llama_sampler_sample(self._sampler, self._context, -1))
+            token = int(self._api.llama_sampler_sample(self._sampler, self._context, -1 - back))
         grammar.accept(token)
         return token
 
@@ -326,8 +351,8 @@ class Context:
         """Return a copy of the logits after the last token read [vocabulary]."""
         return self._logits().copy()
 
-    def _logits(self) -> npt.NDArray[np.float32]:
-        pointer = self._api.llama_get_logits_ith(self._context, -1)
+    def _logits(self, back: int = 0) -> npt.NDArray[np.float32]:
+        pointer = self._api.llama_get_logits_ith(self._context, -1 - back)
         if not pointer:
             raise InferenceFailed("llama.cpp has no logits: nothing was read")
         array: npt.NDArray[np.float32] = np.ctypeslib.as_array(pointer, (self._vocab_size,))

@@ -114,6 +114,7 @@ def _whole(earlier: Sequence[Answer], last: Answer, question: str) -> Answer:
         reused_tokens=sum(one.reused_tokens for one in every),
         think_tokens=sum(one.think_tokens for one in every),
         answer_tokens=sum(one.answer_tokens for one in every),
+        copied_tokens=sum(one.copied_tokens for one in every),
     )
 
 

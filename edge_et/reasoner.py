@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_et import llama, llama_library
+from edge_et.ahead import Ahead
 from edge_et.chat import CLOSE, CLOSING, LAST_LINE, OPEN, ChatTemplate, Frame, encode
 from edge_et.clock import Clock, NoClock
 from edge_et.config import RuntimeConfig, SamplingConfig
@@ -54,6 +55,8 @@ class ReasonerRun:
     """The KV cache's set-up included."""
     think_s: float
     answer_s: float
+    copied_tokens: int = 0
+    """Of thinking and answer: had by a draft (`edge_et.lookup`)."""
 
 
 class Reasoner:
@@ -71,6 +74,8 @@ class Reasoner:
         self.manifest, self.threads, self.device = manifest, threads, model.device
         self.ahead_threads = threads
         """For reading beside a working extractor."""
+        self.lookup = False
+        """Whether thinking and answer are drafted from what stands before them."""
         self._model: llama.Model | None = model
         self._most_tokens = model.context_tokens
         self._context: llama.Context | None = None
@@ -92,6 +97,7 @@ class Reasoner:
         require_chat(read_header(path))
         model = llama.Model(path, llama_library.resolve_device(runtime.device))
         reasoner = cls(model, manifest=manifest, threads=runtime.threads or _threads_for(path))
+        reasoner.lookup = runtime.lookup and model.goes_back
         if plan is not None and plan.reasoner_context_tokens is not None:
             reasoner._most_tokens = min(model.context_tokens, plan.reasoner_context_tokens)
         return reasoner
@@ -163,8 +169,9 @@ class Reasoner:
         context = self._context_of(budgets.context_tokens)
         reused = context.start(prompt, sampling or self.sampling, cancelled)
         prefilled_s = time.perf_counter()
+        ahead = Ahead(context, prompt) if self.lookup else None
         done: Reasoned = yield from reason(
-            context,
+            context if ahead is None else ahead,
             self._words,
             budgets,
             thinking=think,
@@ -187,6 +194,7 @@ class Reasoner:
             prefill_s=prefilled_s - prefill_started_s,
             think_s=done.think_s,
             answer_s=done.answer_s,
+            copied_tokens=0 if ahead is None else ahead.copied_tokens,
         )
 
     def measure(

@@ -268,6 +268,7 @@ def think(
         reused_tokens=run.reused_tokens,
         think_tokens=run.think_tokens,
         answer_tokens=run.answer_tokens,
+        copied_tokens=run.copied_tokens,
         finish_reason=(
             _finish_reason(notes, run.finish_reason) if missing is None else "insufficient"
         ),

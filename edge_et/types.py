@@ -201,6 +201,9 @@ class Answer:
     read them while the extractor wrote."""
     think_tokens: int
     answer_tokens: int
+    copied_tokens: int = 0
+    """Of the last two and of the closing: had by a draft, written without a step of their own
+    (`RuntimeConfig.lookup`)."""
     finish_reason: FinishReason
     timings: Timings
     pair: str

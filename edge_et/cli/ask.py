@@ -56,6 +56,7 @@ def ask(
     disk_cache: o.DISK_CACHE = False,
     max_memory: o.MAX_MEMORY = None,
     handoff: o.HANDOFF = "auto",
+    lookup: o.LOOKUP = False,
     as_json: o.JSON = False,
     as_jsonl: o.JSONL = False,
     evidence: o.EVIDENCE = False,
@@ -73,6 +74,7 @@ def ask(
         disk_cache=disk_cache,
         max_memory=max_memory,
         handoff=handoff,
+        lookup=lookup,
     )
     with failures(as_json=form != "text", debug=debug):
         import edge_et

@@ -78,6 +78,10 @@ HANDOFF = Annotated[
         "[auto: as doctor --tune measured it]."
     ),
 ]
+LOOKUP = Annotated[
+    bool,
+    typer.Option("--lookup", help="Let the reasoner copy ahead what repeats itself, and check it."),
+]
 THINK = Annotated[bool, typer.Option("--think/--no-think", help="Think before answering.")]
 EFFORT = Annotated[
     str,
@@ -181,6 +185,7 @@ def runtime_config(
     disk_cache: bool = False,
     max_memory: str | None = None,
     handoff: str = "auto",
+    lookup: bool = False,
 ) -> RuntimeConfig:
     from dataclasses import replace
     from typing import cast
@@ -201,6 +206,7 @@ def runtime_config(
         decoder_precision=decoder,
         disk_cache=default_folder() if disk_cache else None,
         handoff=cast(Handoff, handoff),
+        lookup=lookup,
     )
     if max_memory is None:
         return runtime

@@ -48,6 +48,7 @@ def think(
     device: o.DEVICE = "auto",
     threads: o.THREADS = None,
     max_memory: o.MAX_MEMORY = None,
+    lookup: o.LOOKUP = False,
     as_json: o.JSON = False,
     as_jsonl: o.JSONL = False,
     evidence: o.EVIDENCE = False,
@@ -57,7 +58,7 @@ def think(
 ) -> None:
     """Answer QUESTION from an extraction: thinking on stderr, the answer on stdout."""
     form = o.output_format(as_json, as_jsonl)
-    runtime = o.runtime_config(device, threads, max_memory=max_memory)
+    runtime = o.runtime_config(device, threads, max_memory=max_memory, lookup=lookup)
     with failures(as_json=form != "text", debug=debug):
         import edge_et
 
