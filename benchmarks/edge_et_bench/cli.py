@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from edge_et_bench.bars import Shown, bar
+from edge_et_bench.cancel import cancel
 from edge_et_bench.deadlines import deadlines
 from edge_et_bench.injections_cli import injections
 from edge_et_bench.making_cli import make_checkpoint, make_mmproj
@@ -266,9 +267,8 @@ def again_command(
     write(as_json if format == "json" else again.markdown(report), None)
 
 
-app.command("peers")(peers)
-app.command("deadlines")(deadlines)
-app.command("injections")(injections)
+for command in (peers, deadlines, cancel, injections):
+    app.command()(command)
 
 
 @app.command("memory")

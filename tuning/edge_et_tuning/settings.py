@@ -27,6 +27,8 @@ SETTINGS: Mapping[str, GenerationConfig] = {
     "effort high": GenerationConfig(effort="high"),
     "focus reasoner": GenerationConfig(focus="reasoner"),
     "focus none": GenerationConfig(focus="none"),
+    "focus none, looks 0": GenerationConfig(focus="none", looks=0),
+    "focus none, looks 2": GenerationConfig(focus="none", looks=2),
     "looks 0": GenerationConfig(looks=0),
     "looks 2": GenerationConfig(looks=2),
     "check": GenerationConfig(check=True),
@@ -91,7 +93,8 @@ def read(*files: Path) -> list[Asked]:
 def settings_table(asked: Sequence[Asked]) -> Iterator[str]:
     """Yield the lines of a Markdown table, a setting each.
 
-    Gained and lost: questions that are right here and wrong by default, and the other way round.
+    Gained and lost: questions that are right here and wrong by default, and the other way round,
+    where they were asked by default as well.
     """
     yield (
         "| setting | right | 95 % Wilson | gained | lost | wrong, and said so | looks | "
@@ -105,15 +108,17 @@ def settings_table(asked: Sequence[Asked]) -> Iterator[str]:
             continue
         right = sum(a.right for a in rows)
         low, high = wilson(right, len(rows))
-        gained = sum(a.right and not usual[a.seed].right for a in rows)
-        lost = sum(usual[a.seed].right and not a.right for a in rows)
+        pairs = [(a, usual[a.seed]) for a in rows if a.seed in usual]
+        gained = sum(a.right and not by_default.right for a, by_default in pairs)
+        lost = sum(by_default.right and not a.right for a, by_default in pairs)
         said_so = sum(a.finish == "insufficient" and not a.right for a in rows)
         seconds = sorted(a.s for a in rows)
         p95_s = statistics.quantiles(seconds, n=20)[-1] if len(seconds) > 1 else seconds[0]
-        ratio = statistics.median(a.s / usual[a.seed].s for a in rows)
+        ratios = [a.s / by_default.s for a, by_default in pairs]
+        ratio = f"{statistics.median(ratios):.2f}" if ratios else ""
         yield (
             f"| {name} | {right} of {len(rows)} | {right / len(rows):.1%} "
             f"[{low:.1%}, {high:.1%}] | {gained} | {lost} | {said_so} | "
             f"{sum(a.looks for a in rows)} | {statistics.median(seconds):.3f} | {p95_s:.3f} | "
-            f"{ratio:.2f} |"
+            f"{ratio} |"
         )
