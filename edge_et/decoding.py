@@ -19,9 +19,12 @@ PREFILL_CHUNK_TOKENS = 512
 class Step(Protocol):
     """A language model with a KV cache that it updates in place."""
 
-    def __call__(self, embeddings: F32, past_tokens: int) -> F32:
+    def __call__(
+        self, embeddings: F32, past_tokens: int, cancelled: Callable[[], bool] | None = None
+    ) -> F32:
         """Run `embeddings` [rows, hidden] after the `past_tokens` that the cache holds.
 
+        Many rows take long: `cancelled` is asked meanwhile, and Cancelled raised.
         Returns the logits [vocabulary] of the last row; they are valid until the next call.
         """
 
@@ -29,11 +32,11 @@ class Step(Protocol):
 def prefill(step: Step, prompt: F32, cancelled: Callable[[], bool], *, past_tokens: int = 0) -> F32:
     """Run the prompt [tokens, hidden] after what the cache holds and return its last logits.
 
-    Raises Cancelled between two chunks.
+    Raises Cancelled within a chunk, too.
     """
     for start in range(0, len(prompt), PREFILL_CHUNK_TOKENS):
         raise_if(cancelled)
-        logits = step(prompt[start : start + PREFILL_CHUNK_TOKENS], past_tokens + start)
+        logits = step(prompt[start : start + PREFILL_CHUNK_TOKENS], past_tokens + start, cancelled)
     return logits
 
 

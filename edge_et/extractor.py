@@ -184,12 +184,12 @@ class Extractor:
     def measure(self, cancelled: Callable[[], bool] = lambda: False) -> ExtractorSpeed:
         """Time one tile, 64 tokens of prefill and 4 of decode, on made-up input.
 
-        Raises Cancelled between these, InferenceFailed.
+        Raises Cancelled, InferenceFailed.
         """
         vision, decoder = self._loaded()
         side = self.manifest.image.tile_size_px
         clock = Clock()
-        vision(np.zeros((3, side, side), dtype=np.float32))
+        vision(np.zeros((3, side, side), dtype=np.float32), cancelled)
         clock.lap("vision")
         if self._one_graph:
             vision.release()
@@ -372,7 +372,7 @@ class Extractor:
         features = []
         for tile in tiles.pixel_values:
             decoding.raise_if(cancelled)
-            features.append(vision(tile))
+            features.append(vision(tile, cancelled))
         return tiling.splice_features(
             np.stack(features), tiles, self.manifest.image, self._image_newline
         )

@@ -5,7 +5,7 @@ The decoder's names are those of Hugging Face's exports; onnxruntime-genai's bui
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -33,10 +33,10 @@ class VisionEncoder:
         """Free the weights; the next tile loads them again."""
         self._session.release()
 
-    def __call__(self, tile: F32) -> F32:
-        """Encode one tile [3, S, S] into [N, H]."""
+    def __call__(self, tile: F32, cancelled: Callable[[], bool] | None = None) -> F32:
+        """Encode one tile [3, S, S] into [N, H]. Raises Cancelled within it."""
         feeds = {_PIXELS: tile[None].astype(self._dtype, copy=False)}
-        features = self._session.run(feeds, _FEATURES)
+        features = self._session.run(feeds, _FEATURES, cancelled)
         if features.shape != self._shape:
             raise LoadFailed(
                 f"{self._session.path.name} gives features of shape {features.shape}, "
@@ -99,7 +99,9 @@ class DecoderStep:
         for past, present in self._names:
             self._binding.share(past, present, shape)
 
-    def __call__(self, embeddings: F32, past_tokens: int) -> F32:
+    def __call__(
+        self, embeddings: F32, past_tokens: int, cancelled: Callable[[], bool] | None = None
+    ) -> F32:
         """See `decoding.Step`. Writing past the cache would corrupt memory, so it is refused."""
         total = past_tokens + len(embeddings)
         if total > self.capacity_tokens:
@@ -109,7 +111,7 @@ class DecoderStep:
         self._binding.bind_input(_EMBEDDINGS, rows)
         self._binding.bind_input(_MASK, self._mask[:, :total])
         if len(rows[0]) > 1:
-            self._binding.run_and_shrink()
+            self._binding.run_and_shrink(cancelled)
         else:
             self._binding.run()
         logits: F32 = self._logits[0, 0].astype(np.float32, copy=False)

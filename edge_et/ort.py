@@ -9,13 +9,14 @@ import contextlib
 import functools
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from edge_et import interruptible
 from edge_et.config import Device
 from edge_et.errors import (
     DeviceUnavailable,
@@ -28,6 +29,7 @@ from edge_et.memory.measure import give_back
 
 UsedDevice = Literal["cpu", "cuda"]
 Array = npt.NDArray[Any]
+_T = TypeVar("_T")
 
 _log = logging.getLogger(__name__)
 
@@ -161,9 +163,16 @@ class Session:
             )
         return session
 
-    def run(self, feeds: Mapping[str, Array], output: str) -> Array:
-        """Run once and return the output of that name."""
-        return self.run_all(feeds, [output])[0]
+    def run(
+        self, feeds: Mapping[str, Array], output: str, cancelled: Callable[[], bool] | None = None
+    ) -> Array:
+        """Run once and return the output of that name. Asks `cancelled` meanwhile, and raises
+        Cancelled between two nodes of the graph."""
+        with _inference(self.path):
+            session = self._live()
+            results = _run(lambda options: session.run([output], dict(feeds), options), cancelled)
+        array: Array = results[0]
+        return array
 
     def run_all(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """Run once and return the outputs of these names."""
@@ -225,12 +234,30 @@ class Binding:
         with _inference(self._owner.path):
             self._session.run_with_iobinding(self._binding)
 
-    def run_and_shrink(self) -> None:
-        """Run once and give the activations' memory back: for the few large runs of a prefill."""
-        options = runtime().RunOptions()
-        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        with _inference(self._owner.path):
+    def run_and_shrink(self, cancelled: Callable[[], bool] | None = None) -> None:
+        """Run once and give the activations' memory back: for the few large runs of a prefill.
+
+        Asks `cancelled` meanwhile, and raises Cancelled between two nodes of the graph.
+        """
+
+        def work(options: Any) -> None:
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
             self._session.run_with_iobinding(self._binding, options)
+
+        with _inference(self._owner.path):
+            _run(work, cancelled)
+
+
+def _run(work: Callable[[Any], _T], cancelled: Callable[[], bool] | None) -> _T:
+    """Call `work` with options of its own; stop it between two nodes once `cancelled` says so."""
+    options = runtime().RunOptions()
+    if cancelled is None:
+        return work(options)
+
+    def stop() -> None:
+        options.terminate = True
+
+    return interruptible.run(lambda: work(options), stop, cancelled)
 
 
 def _provider_list(device: UsedDevice) -> list[Any]:

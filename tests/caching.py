@@ -41,7 +41,7 @@ class Vision:
 
     tiles: int = 0
 
-    def __call__(self, tile: np.ndarray) -> np.ndarray:
+    def __call__(self, tile: np.ndarray, cancelled: object = None) -> np.ndarray:
         self.tiles += 1
         return np.full((4, HIDDEN), tile.mean() * 100, np.float32)
 
@@ -57,7 +57,9 @@ class Step:
     def __post_init__(self) -> None:
         self.rows = np.zeros((1, 1, self.capacity_tokens, HIDDEN), np.float32)
 
-    def __call__(self, embeddings: np.ndarray, past_tokens: int) -> np.ndarray:
+    def __call__(
+        self, embeddings: np.ndarray, past_tokens: int, cancelled: object = None
+    ) -> np.ndarray:
         self.runs.append((len(embeddings), past_tokens))
         total = past_tokens + len(embeddings)
         assert total <= self.capacity_tokens

@@ -47,7 +47,7 @@ class Vision:
     def __init__(self, plant: Plant) -> None:
         self._plant = plant
 
-    def __call__(self, tile: np.ndarray) -> np.ndarray:
+    def __call__(self, tile: np.ndarray, cancelled: object = None) -> np.ndarray:
         self._plant("vision")
         return np.full((4, HIDDEN), 7, np.float32)
 
@@ -59,7 +59,7 @@ class Decoder:
     def start(self, capacity_tokens: int) -> Callable[[np.ndarray, int], np.ndarray]:
         script = iter([10, 11, 12, *[STOP] * 100])
 
-        def step(embeddings: np.ndarray, past_tokens: int) -> np.ndarray:
+        def step(embeddings: np.ndarray, past_tokens: int, cancelled: object = None) -> np.ndarray:
             logits = np.zeros(VOCABULARY, np.float32)
             self._plant("extract_decode" if len(embeddings) == 1 else "extract_prefill")
             if past_tokens == 0:  # the prompt up to the image's end; the question follows

@@ -19,7 +19,9 @@ class CountingStep:
     def __init__(self) -> None:
         self.calls: list[tuple[int, int]] = []
 
-    def __call__(self, embeddings: np.ndarray, past_tokens: int) -> np.ndarray:
+    def __call__(
+        self, embeddings: np.ndarray, past_tokens: int, cancelled: object = None
+    ) -> np.ndarray:
         self.calls.append((len(embeddings), past_tokens))
         logits = np.zeros(VOCABULARY, np.float32)
         logits[(past_tokens + len(embeddings)) % VOCABULARY] = 1
@@ -101,7 +103,7 @@ def test_a_cancel_stops_the_prefill() -> None:
 
 
 def test_broken_logits_are_an_error_not_text() -> None:
-    def broken(embeddings: np.ndarray, past_tokens: int) -> np.ndarray:
+    def broken(embeddings: np.ndarray, past_tokens: int, cancelled: object = None) -> np.ndarray:
         return np.full(VOCABULARY, np.nan, np.float32)
 
     with pytest.raises(InferenceFailed, match="nan"):

@@ -58,7 +58,7 @@ class FakeVision:
         self.tiles: list[tuple[int, ...]] = []
         self.pause_s = pause_s
 
-    def __call__(self, tile: np.ndarray) -> np.ndarray:
+    def __call__(self, tile: np.ndarray, cancelled: object = None) -> np.ndarray:
         time.sleep(self.pause_s)
         self.tiles.append(tile.shape)
         return np.full((4, HIDDEN), 7, np.float32)
@@ -77,7 +77,7 @@ class FakeDecoder:
         written = iter([*self.script, *[STOP] * 100])
         prompt: list[np.ndarray] = []
 
-        def step(embeddings: np.ndarray, past_tokens: int) -> np.ndarray:
+        def step(embeddings: np.ndarray, past_tokens: int, cancelled: object = None) -> np.ndarray:
             time.sleep(self.pause_s)
             assert past_tokens + len(embeddings) <= capacity_tokens
             logits = np.zeros(VOCABULARY, np.float32)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 
 from edge_et import ort
 from edge_et.config import RuntimeConfig
-from edge_et.errors import DeviceUnavailable, InferenceFailed, LoadFailed
+from edge_et.errors import Cancelled, DeviceUnavailable, InferenceFailed, LoadFailed
 
 
 @pytest.fixture
@@ -19,6 +21,26 @@ def session(tmp_path: Path) -> ort.Session:
     path = tmp_path / "double.onnx"
     path.write_bytes(ort._PROBE_MODEL)
     return ort.Session(path, "cpu", 1)
+
+
+@pytest.fixture
+def slow_graph(tmp_path: Path) -> Path:
+    """y = x, by 200 products: long enough to be stopped in."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import helper, numpy_helper
+
+    names = ["x", *(f"x{i}" for i in range(1, 200)), "y"]
+    shape = [512, 512]
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", [a, "one"], [b]) for a, b in itertools.pairwise(names)],
+        "slow",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(np.eye(512, dtype=np.float32), "one")],
+    )
+    path = tmp_path / "slow.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    return path
 
 
 @pytest.fixture
@@ -117,3 +139,26 @@ def test_telemetry_is_off_before_onnxruntime_is_loaded() -> None:
         "assert seen == ['1'], seen\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_run_that_is_cancelled_ends_within_the_graph_and_the_session_lives_on(
+    slow_graph: Path,
+) -> None:
+    session = ort.Session(slow_graph, "cpu", 1)
+    rows = np.ones((512, 512), np.float32)
+    whole = session.run({"x": rows}, "y", lambda: False)
+    asked = itertools.count()
+    with pytest.raises(Cancelled):
+        session.run({"x": rows}, "y", lambda: next(asked) >= 1)
+    assert next(asked) == 2  # it was asked while the graph ran, and not again
+    np.testing.assert_array_equal(session.run({"x": rows}, "y", lambda: False), whole)
+
+
+def test_what_interrupts_the_wait_stops_the_run(slow_graph: Path) -> None:
+    def ctrl_c() -> bool:
+        raise KeyboardInterrupt
+
+    session = ort.Session(slow_graph, "cpu", 1)
+    with pytest.raises(KeyboardInterrupt):
+        session.run({"x": np.ones((512, 512), np.float32)}, "y", ctrl_c)
+    assert not [t for t in threading.enumerate() if t.name == "edge-et-run"]
