@@ -21,6 +21,7 @@ from edge_et.errors import InputError
 from edge_et.extractor import Extractor
 from edge_et.loading import locate
 from edge_et.types import Extraction, Served, Timings
+from edge_et_bench.findings import Finding, finding
 from edge_et_bench.metrics import Ratio, Spread, paired_ratio, spread
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class Report:
     held_bytes: int
     """In memory at the end."""
     costs: dict[Asked, Cost]
+    sooner: tuple[float, ...]
+    """A first question's first token over another one's, image by image."""
 
 
 def measure(
@@ -91,7 +94,21 @@ def measure(
             prompt_tokens=last.prompt_tokens,
             held_bytes=used.caches.held_bytes,
             costs={asked: _cost(asked, rounds[1:]) for asked in get_args(Asked)},
+            sooner=tuple(
+                _first_token_s(one["first"].timings) / _first_token_s(one["other"].timings)
+                for one in rounds[1:]
+            ),
         )
+
+
+def findings_of(report: Report, subject: str) -> tuple[Finding, ...]:
+    """Return what is held to a target: how much sooner another question's first token comes, and
+    whether the same one needs the extractor at all."""
+    kept = report.costs["same"].served.extraction in ("memory", "disk")
+    return (
+        finding("another question", subject, report.sooner),
+        finding("same question", subject, [float(kept)]),
+    )
 
 
 def _round(

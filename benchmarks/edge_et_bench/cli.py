@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from edge_et_bench.bars import Shown, bar
 from edge_et_bench.cancel import cancel
 from edge_et_bench.deadlines import deadlines
+from edge_et_bench.findings_cli import again, encoder, handoff, loop, targets
 from edge_et_bench.injections_cli import injections
 from edge_et_bench.making_cli import make_checkpoint, make_mmproj
 from edge_et_bench.output import rendered, write
@@ -224,50 +225,7 @@ def quality_command(
     write(_quality(found, format), None)
 
 
-@app.command("again")
-def again_command(
-    pair: Annotated[str, typer.Argument(help="A pair of the registry.")] = "starter",
-    extractor: Extractor = None,
-    repeats: Annotated[int, typer.Option(min=2, help="Images.")] = 5,
-    budget: Annotated[int, typer.Option(min=1, help="Tokens of each extraction.")] = 256,
-    size: Annotated[
-        tuple[int, int], typer.Option(metavar="HEIGHT WIDTH", help="Of the images, in pixels.")
-    ] = (768, 768),
-    max_tiles: Annotated[
-        int | None, typer.Option(min=1, help="Of the vision tower [the extractor's own].")
-    ] = None,
-    cache_mb: Annotated[
-        int | None, typer.Option(min=0, help="Memory for the caches [the runtime's own].")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
-    device: Device = "auto",
-    format: Annotated[Literal["md", "json"], typer.Option(help="Of the output.")] = "md",
-) -> None:
-    """Measure a second question about an image against a first one: another, and the same."""
-    import json
-
-    from edge_et.config import GenerationConfig, RuntimeConfig
-    from edge_et_bench import again
-
-    runtime = RuntimeConfig(device=device, threads=threads)
-    if cache_mb is not None:
-        runtime = replace(runtime, cache_bytes=cache_mb * 10**6)
-    with bar() as shown:
-        line = Shown(shown)
-        report = again.measure(
-            pair,
-            extractor,
-            repeats=repeats,
-            generation=GenerationConfig(extraction_budget_tokens=budget, max_tiles=max_tiles),
-            runtime=runtime,
-            size_px=size,
-            told=lambda done, of: line.show("again", done, of),
-        )
-    as_json = json.dumps(asdict(report), indent=1) + "\n"
-    write(as_json if format == "json" else again.markdown(report), None)
-
-
-for command in (peers, deadlines, cancel, injections):
+for command in (again, cancel, deadlines, encoder, handoff, injections, loop, peers, targets):
     app.command()(command)
 
 
@@ -298,40 +256,6 @@ def memory_command(
     )  # fmt: skip
     budgets = [None] if budget is None else [mib * 1024 * 1024 for mib in budget]
     typer.echo(memory_plan.table([memory_plan.measure(case, one) for one in budgets]))
-
-
-@app.command()
-def loop(
-    pair: Annotated[str, typer.Argument(help="A pair of the registry.")] = "starter",
-    extractor: Extractor = None,
-    reasoner: Reasoner = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
-    prompt: Annotated[int, typer.Option(min=1, help="Tokens of the reasoner's prompt.")] = 512,
-    decode: Annotated[int, typer.Option(min=2, help="Tokens to write.")] = 32,
-    repeats: Annotated[int, typer.Option(min=1, help="After one to warm up.")] = 5,
-) -> None:
-    """Say what our token loops cost beside the kernels: against bare llama_decode calls in turn,
-    and the share of time outside them, on the CPU."""
-    import edge_et
-    from edge_et.config import RuntimeConfig
-    from edge_et.extractor import Extractor as Eyes
-    from edge_et.reasoner import Reasoner as Thinker
-    from edge_et_bench.loop import extractor_outside_share, reasoner_loop
-
-    runtime = RuntimeConfig(device="cpu", threads=threads, cache_bytes=0)
-    with edge_et.load(pair, extractor=extractor, reasoner=reasoner, runtime=runtime) as chain:
-        eyes, thinker = chain.extractor, chain.reasoner
-        assert isinstance(eyes, Eyes)
-        assert isinstance(thinker, Thinker)
-        cost = reasoner_loop(thinker, prompt_tokens=prompt, decode_tokens=decode, repeats=repeats)
-        outside = extractor_outside_share(eyes, decode_tokens=decode, repeats=repeats)
-    typer.echo(
-        f"reasoner: prefill {cost.prefill_share:.1%} and decode {cost.decode_share:.1%} of bare "
-        f"llama_decode ({cost.bare_prefill_tokens_per_s:.1f} and "
-        f"{cost.bare_decode_tokens_per_s:.1f} tokens/s); "
-        f"{cost.outside_share:.1%} of decode outside it\n"
-        f"extractor: {outside:.1%} of decode outside onnxruntime"
-    )
 
 
 app.command("make-checkpoint")(make_checkpoint)

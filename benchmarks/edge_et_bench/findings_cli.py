@@ -1,4 +1,4 @@
-"""`edge-et bench again|handoff|loop|targets|vision`: findings, and the targets they are held to."""
+"""`edge-et bench again|encoder|handoff|loop|targets`: findings, and the targets they are held to."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ def loop(
     decoder: Decoder = None,
     prompt: Annotated[int, typer.Option(min=1, help="Tokens of the reasoner's prompt.")] = 512,
     decode: Annotated[int, typer.Option(min=2, help="Tokens to write.")] = 32,
-    repeats: Annotated[int, typer.Option(min=1, help=" None:
+    repeats: Annotated[int, typer.Option(min=1, help="After one to warm up.")] = 5,
+    out: Findings = None,
+) -> None:
     """Say what our token loops cost beside the kernels: against bare llama_decode calls in turn,
     and the share of time outside them, on the CPU."""
     import edge_et
@@ -91,9 +93,7 @@ def loop(
     from edge_et.reasoner import Reasoner as Thinker
     from edge_et_bench.loop import extractor_outside, reasoner_loop
 
-    runtime = RuntimeConfig(
-        device="cpu", threads=threads, decoder_precision=decoder, cache_bytes=0
-    )
+    runtime = RuntimeConfig(device="cpu", threads=threads, decoder_precision=decoder, cache_bytes=0)
     with edge_et.load(pair, extractor=extractor, reasoner=reasoner, runtime=runtime) as chain:
         eyes, thinker = chain.extractor, chain.reasoner
         assert isinstance(eyes, Eyes)
@@ -131,7 +131,7 @@ def handoff(
     _show(found, out, f"{subject}, {threads or 'all'} threads a half")
 
 
-def vision(
+def encoder(
     extractor: Annotated[Path, typer.Argument(help="Folder with the encoder in fp32, too.")],
     precision: Annotated[str, typer.Option(help="Of the encoder that fp32 is beside.")] = "int8",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
@@ -161,9 +161,7 @@ def targets(
         write(markdown(found) + "\n", None)
 
 
-def _subject(
-    pair: str, extractor: str | None, reasoner: str | None, decoder: str | None
-) -> str:
+def _subject(pair: str, extractor: str | None, reasoner: str | None, decoder: str | None) -> str:
     """Return names without folders, for the record."""
     names = [Path(name).name for name in (extractor, reasoner) if name] or [pair]
     if decoder is not None:

@@ -7,7 +7,6 @@ Extractor: the share of its decode that is not spent inside onnxruntime's runs.
 
 from __future__ import annotations
 
-import statistics
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,22 +20,10 @@ from edge_et.extractor import Extractor
 from edge_et.image import load_image
 from edge_et.reasoner import Reasoner
 from edge_et.thinking import Budgets, reason
+from edge_et_bench.findings import Finding, finding
 
 _BATCH_TOKENS = 512
 _GREEDY = SamplingConfig()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoopCost:
-    """Medians of the repeats."""
-
-    prefill_share: float
-    """Our prefill speed over the bare one's; 1: nothing is lost."""
-    decode_share: float
-    outside_share: float
-    """Of our decode's wall clock, what was not spent in llama_decode: sampling, text, the loop."""
-    bare_prefill_tokens_per_s: float
-    bare_decode_tokens_per_s: float
 
 
 @dataclass(slots=True)
@@ -61,8 +48,12 @@ class _Timed:
 
 def reasoner_loop(
     reasoner: Reasoner, *, prompt_tokens: int, decode_tokens: int, repeats: int
-) -> LoopCost:
-    """Measure `repeats` times in turn, after one that is thrown away."""
+) -> tuple[Finding, ...]:
+    """Measure `repeats` times in turn, after one that is thrown away.
+
+    Returns our speed over the bare one's in prefill and decode (1: nothing is lost), and the share
+    of our decode's wall clock that was not spent in llama_decode: sampling, text, the loop.
+    """
     model = reasoner._loaded()
     rng = np.random.default_rng(0)
     prompt = rng.integers(0, model.vocab_size, prompt_tokens).tolist()
@@ -82,21 +73,16 @@ def reasoner_loop(
     finally:
         context._api = api
         context.close()
-    bare_prefill_s, bare_decode_s = _medians(bare)
-    prefill_share, decode_share = _medians(
-        [(b[0] / o[0], b[1] / o[1]) for b, o in zip(bare, ours, strict=True)]
-    )
-    return LoopCost(
-        prefill_share=prefill_share,
-        decode_share=decode_share,
-        outside_share=statistics.median(outside[1:]),
-        bare_prefill_tokens_per_s=prompt_tokens / bare_prefill_s,
-        bare_decode_tokens_per_s=decode_tokens / bare_decode_s,
+    pairs = list(zip(bare, ours, strict=True))[1:]
+    return (
+        finding("reasoner prefill", "", [b[0] / o[0] for b, o in pairs]),
+        finding("reasoner decode", "", [b[1] / o[1] for b, o in pairs]),
+        finding("reasoner outside", "", outside[1:]),
     )
 
 
-def extractor_outside_share(extractor: Extractor, *, decode_tokens: int, repeats: int) -> float:
-    """Return the share of the decode's wall clock outside onnxruntime, the median of `repeats`."""
+def extractor_outside(extractor: Extractor, *, decode_tokens: int, repeats: int) -> Finding:
+    """Return the share of the decode's wall clock outside onnxruntime."""
     session = extractor._loaded()[1]._session
     inner = session._session
     image = load_image(Image.new("RGB", (384, 384), "white"))
@@ -117,7 +103,7 @@ def extractor_outside_share(extractor: Extractor, *, decode_tokens: int, repeats
             shares.append(1 - sum(timed.spans_s[1 - decode_tokens :]) / run.decode_s)
     finally:
         session._session = inner
-    return statistics.median(shares[1:])
+    return finding("extractor outside", "", shares[1:])
 
 
 def _bare(context: llama.Context, prompt: list[int], decode_tokens: int) -> tuple[float, float]:
@@ -155,9 +141,3 @@ def _ours(
     for _ in reason(context, reasoner._words, budgets, thinking=False, ignore_stop=True):
         pass
     return prefilled_s - started_s, time.perf_counter() - prefilled_s
-
-
-def _medians(pairs: list[tuple[float, float]]) -> tuple[float, float]:
-    """Return the medians of both, without the first repeat."""
-    first, second = zip(*pairs[1:], strict=True)
-    return statistics.median(first), statistics.median(second)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from edge_et.chain import Chain
 from edge_et.config import GenerationConfig, SamplingConfig
 from edge_et.prompts import reasoning_opening
 from edge_et.reasoner import Reasoner
 from edge_et.types import Answer
 from edge_et_bench.findings import Finding, finding
-from edge_et_bench.workloads import BUILT_IN_IMAGE
 
+_IMAGE = Path(__file__).with_name("data") / "scene-900500000.jpg"
 _QUESTION = "Which object is higher, the pink circle or the white object?"
 
 
@@ -38,13 +40,15 @@ def _ask(chain: Chain, generation: GenerationConfig, *, handoff: bool) -> Answer
     chain.handoff = handoff
     assert isinstance(chain.reasoner, Reasoner)
     chain.reasoner.forget()
-    return chain.ask(BUILT_IN_IMAGE, _QUESTION, generation)
+    return chain.ask(_IMAGE, _QUESTION, generation)
 
 
 def _hidden(chain: Chain, answer: Answer) -> float:
     """Return the share of the description's tokens that were read ahead."""
     reasoner = chain.reasoner
     assert isinstance(reasoner, Reasoner)
-    before = reasoner.opening_tokens(reasoning_opening(""))
-    through = reasoner.opening_tokens(reasoning_opening(f"{answer.extraction.text} ."))
-    return max(0.0, (answer.reused_tokens - before) / (through - before))
+    empty, whole = (
+        len(reasoner.opening_ids(reasoning_opening(text), think=True))
+        for text in ("", f"{answer.extraction.text} .")
+    )
+    return min(1.0, max(0.0, (answer.reused_tokens - empty) / (whole - empty)))
