@@ -1,4 +1,4 @@
-"""`edge-et bench again|encoder|handoff|loop|targets`: findings, and the targets they are held to."""
+"""`edge-et bench again|encoder|handoff|loop|targets`: findings, and what they are held to."""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ A document marks the place, by a path relative to itself, and a command fills it
 
     <!-- results: ../benchmarks/results/language-half.jsonl -->
     <!-- end of results -->
+
+`targets:` and one or several files give the table of targets in its place.
 """
 
 from __future__ import annotations
@@ -14,13 +16,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from edge_et.errors import InputError
+from edge_et_bench import targets
 from edge_et_bench.record_files import read_runs
 from edge_et_bench.records import Configuration, Run, StageName
 from edge_et_bench.report import environment_lines, table
 from edge_et_bench.summary import StageSummary, Summary, summarize
 
 _PLACE = re.compile(
-    r"(?P<start><!-- results: (?P<path>\S+) -->\n).*?(?P<end><!-- end of results -->)", re.DOTALL
+    r"(?P<start><!-- (?P<what>results|targets): (?P<paths>[^>]+) -->\n)"
+    r".*?(?P<end><!-- end of (?P=what) -->)",
+    re.DOTALL,
 )
 _STAGES: tuple[StageName, ...] = ("vision", "extract_prefill", "extract_decode")
 _HEADS = (
@@ -56,7 +61,11 @@ def filled(document: Path) -> str:
         )
 
     def fill(place: re.Match[str]) -> str:
-        body = results_table(read_runs(document.parent / place["path"]))
+        files = [document.parent / path for path in place["paths"].split()]
+        if place["what"] == "targets":
+            body = targets.markdown(targets.rows(files))
+        else:
+            body = results_table([run for file in files for run in read_runs(file)])
         return f"{place['start']}{body}\n{place['end']}"
 
     return _PLACE.sub(fill, text)

@@ -11,6 +11,7 @@ from edge_et.errors import InputError
 from edge_et_bench.published import filled, publishable, results_table
 from edge_et_bench.record_files import read_runs, to_jsonl
 from edge_et_bench.records import Configuration
+from edge_et_bench.targets import TARGETS
 from tests.bench import run_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,3 +69,13 @@ def test_folders_of_this_machine_and_timelines_are_not_published(tmp_path: Path)
     (read,) = read_runs(tmp_path / "r.jsonl")
     assert read.configuration.options == {"model": "a.gguf", "n": "1"}
     assert (read.memory.timeline, read.samples) == ((), run.samples)
+
+
+def test_a_place_for_targets_holds_files_against_them(tmp_path: Path) -> None:
+    (tmp_path / "runs.jsonl").write_text(to_jsonl([run_of([1.0], label="edge-et a")]))
+    document = tmp_path / "page.md"
+    document.write_text("<!-- targets: runs.jsonl -->\nold\n<!-- end of targets -->\nafter\n")
+    lines = filled(document).splitlines()
+    assert lines[0] == "<!-- targets: runs.jsonl -->"
+    assert lines[-2:] == ["<!-- end of targets -->", "after"]
+    assert len([line for line in lines if "not measured" in line]) == len(TARGETS)
