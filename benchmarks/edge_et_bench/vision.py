@@ -10,7 +10,7 @@ import numpy as np
 from edge_et import tiling
 from edge_et.graphs import F32, VisionEncoder
 from edge_et.image import load_image
-from edge_et.manifest import FILE_NAME, ExtractorManifest, read_manifest
+from edge_et.manifest import ExtractorManifest, read_manifest
 from edge_et.ort import Session
 from edge_et.parts import pick
 from edge_et_bench.findings import Finding, finding
@@ -23,7 +23,7 @@ def against_fp32(folder: Path, precision: str, threads: int, repeats: int) -> tu
 
     The tile is a drawn scene's. Raises as loading an extractor does.
     """
-    manifest = read_manifest(folder / FILE_NAME, ExtractorManifest)
+    manifest = read_manifest(folder, ExtractorManifest)
     ours, reference = (_encoder(folder, manifest, name, threads) for name in (precision, "fp32"))
     tile = tiling.prepare(load_image(_SCENE).rgb, manifest.image).pixel_values[0]
     cosine = _least_cosine(ours(tile), reference(tile))
