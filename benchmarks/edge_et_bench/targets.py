@@ -149,7 +149,7 @@ def _beside(target: Beside, summaries: list[Summary]) -> Row:
     peer = _stage(summaries, _PEER, target.peer, target.stage)
     if ours is None or peer is None:
         return Row(name=target.name, target=wanted)
-    ratio = peer.seconds.p50 / ours.seconds.p50
+    ratio = _speed(ours) / _speed(peer)
     return Row(
         name=target.name,
         target=wanted,
@@ -219,7 +219,15 @@ def _figure(stage: StageSummary) -> str:
     """Return tokens a second at the median, or seconds where a stage has no tokens."""
     if stage.name == "vision" or not stage.tokens_per_s:
         return f"{stage.seconds.p50:.2f} s"
-    return f"{stage.tokens_per_s * stage.seconds.mean / stage.seconds.p50:.1f} tokens/s"
+    return f"{_speed(stage):.1f} tokens/s"
+
+
+def _speed(stage: StageSummary) -> float:
+    """Return tokens a second at the median: runtimes count a prompt's tokens differently. Of a
+    stage without tokens, runs a second."""
+    if stage.name == "vision" or not stage.tokens_per_s:
+        return 1 / stage.seconds.p50
+    return stage.tokens_per_s * stage.seconds.mean / stage.seconds.p50
 
 
 def _ceiling(stage: StageSummary) -> str:
