@@ -245,9 +245,12 @@ def memory_command(
     extract_budget: Annotated[int, typer.Option(min=1)] = 128,
     max_tiles: Annotated[int | None, typer.Option(min=1)] = None,
     calls: Annotated[int, typer.Option(min=1, help="Of each process, one after the other.")] = 2,
+    out: Annotated[
+        Path | None, typer.Option(help="jsonl file to add the largest error to, as a finding.")
+    ] = None,
 ) -> None:
     """Say what the plan for memory predicts and what processes then take, budget by budget."""
-    from edge_et_bench import memory_plan
+    from edge_et_bench import findings, memory_plan
 
     case = memory_plan.MemoryCase(
         extractor=extractor, reasoner=reasoner, pair=pair, image=str(image), question=question,
@@ -255,7 +258,11 @@ def memory_command(
         max_tiles=max_tiles, calls=calls,
     )  # fmt: skip
     budgets = [None] if budget is None else [mib * 1024 * 1024 for mib in budget]
-    typer.echo(memory_plan.table([memory_plan.measure(case, one) for one in budgets]))
+    results = [memory_plan.measure(case, one) for one in budgets]
+    typer.echo(memory_plan.table(results))
+    if out is not None and any(r.error is not None for r in results):
+        subject = " ".join(Path(n).name for n in (extractor, reasoner) if n) or pair
+        findings.add(out, [replace(memory_plan.worst_error(results), subject=subject)])
 
 
 app.command("make-checkpoint")(make_checkpoint)

@@ -6,15 +6,18 @@ part to its whole budget; a second call finds what the first left behind.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from edge_et.config import GenerationConfig, RuntimeConfig
 from edge_et.errors import InferenceFailed, MemoryImpossible
+from edge_et_bench.findings import Finding, finding
+from edge_et_bench.hard_cap import hard_cap
 from edge_et_bench.memory import Sampler
 
 _MIB = 1024 * 1024
@@ -47,6 +50,8 @@ class MemoryResult:
     """Peak of the resident set of the process tree."""
     tiles: int | None = None
     refused: str | None = None
+    capped: bool = False
+    """Whether the kernel held the process to the budget."""
 
     @property
     def error(self) -> float | None:
@@ -57,25 +62,40 @@ class MemoryResult:
 
 
 def measure(case: MemoryCase, budget_bytes: int | None) -> MemoryResult:
-    """Run one point in a process of its own. Raises InferenceFailed when that one dies."""
+    """Run one point in a process of its own, held to the budget by the kernel where it can be.
+
+    Raises InferenceFailed when that process dies.
+    """
     order = json.dumps({"case": asdict(case), "budget_bytes": budget_bytes})
-    done = subprocess.run(
-        [sys.executable, "-m", __name__, order], capture_output=True, text=True, check=False
-    )
+    with hard_cap(budget_bytes) if budget_bytes else contextlib.nullcontext() as enter:
+        done = subprocess.run(
+            [sys.executable, "-m", __name__, order], capture_output=True, text=True, check=False,
+            preexec_fn=enter,  # it only writes a file, and nothing else runs in this process
+        )  # fmt: skip
     if done.returncode:
         raise InferenceFailed(
             f"the measured process ended with {done.returncode}: {done.stderr.strip()[-500:]}"
         )
-    return MemoryResult(**json.loads(done.stdout))
+    return replace(MemoryResult(**json.loads(done.stdout)), capped=enter is not None)
+
+
+def worst_error(results: Sequence[MemoryResult]) -> Finding:
+    """Return the largest error of the matrix, without its sign, as a finding."""
+    errors = [abs(r.error) for r in results if r.error is not None]
+    return replace(finding("memory error", "", errors), value=max(errors))
 
 
 def table(results: Sequence[MemoryResult]) -> str:
     """Return a Markdown table."""
-    rows = ["| budget | plan | predicted | measured | error |", "|---|---|---|---|---|"]
+    rows = [
+        "| budget | plan | predicted | measured | error | hard cap |",
+        "|---|---|---|---|---|---|",
+    ]
     for r in results:
         cells = [_mib(r.budget_bytes, "none"), r.refused or str(r.residency)]
         cells += [_mib(r.predicted_bytes, ""), _mib(r.measured_bytes, "")]
         cells.append("" if r.error is None else f"{r.error:+.1%}")
+        cells.append("control group" if r.capped and r.error is not None else "")
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 
