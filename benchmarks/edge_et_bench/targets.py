@@ -112,14 +112,14 @@ def rows(files: Sequence[Path]) -> tuple[Row, ...]:
     that hold neither runs nor findings.
     """
     found: list[Finding] = []
-    summaries: list[Summary] = []
+    measured: list[tuple[Summary, ...]] = []
     for file in files:
         if findings.is_findings(file):
             found += findings.read(file)
         else:
-            summaries += summarize(read_runs(file))
+            measured.append(summarize(read_runs(file)))
     causes = _causes(files)
-    made = [row for target in TARGETS for row in _rows_of(target, summaries, found)]
+    made = [row for target in TARGETS for row in _rows_of(target, measured, found)]
     return tuple(_explained(row, causes) for row in made)
 
 
@@ -132,18 +132,26 @@ def markdown(shown: Sequence[Row]) -> str:
     return table(_HEADS, cells)
 
 
-def _rows_of(target: Target, summaries: list[Summary], found: list[Finding]) -> list[Row]:
+def _rows_of(
+    target: Target, measured: list[tuple[Summary, ...]], found: list[Finding]
+) -> list[Row]:
+    """Return the target's rows. Stages are compared within a file only: another one may hold other
+    models and workloads; the first that holds both sides counts."""
     match target:
         case Beside():
-            return [_beside(target, summaries)]
+            return [_first_measured([_beside(target, one) for one in measured or [()]])]
         case OfRead():
-            return [_of_read(target, summaries)]
+            return [_first_measured([_of_read(target, one) for one in measured or [()]])]
         case Found():
             mine = [one for one in found if one.name == target.finding]
             return [_found(target, one) for one in mine] or [_unmeasured(target)]
 
 
-def _beside(target: Beside, summaries: list[Summary]) -> Row:
+def _first_measured(made: list[Row]) -> Row:
+    return next((row for row in made if row.reached is not None), made[0])
+
+
+def _beside(target: Beside, summaries: tuple[Summary, ...]) -> Row:
     wanted = f"{target.times:g} times {_PEER}"
     ours = _stage(summaries, "edge-et", target.ours, target.stage)
     peer = _stage(summaries, _PEER, target.peer, target.stage)
@@ -161,7 +169,7 @@ def _beside(target: Beside, summaries: list[Summary]) -> Row:
     )
 
 
-def _of_read(target: OfRead, summaries: list[Summary]) -> Row:
+def _of_read(target: OfRead, summaries: tuple[Summary, ...]) -> Row:
     wanted = f"{target.share:.0%} of what memory reads"
     ours = _stage(summaries, "edge-et", target.ours, target.stage)
     if ours is None or ours.read_share is None:
@@ -203,7 +211,7 @@ def _amount(value: float, unit: Unit) -> str:
 
 
 def _stage(
-    summaries: list[Summary], runtime: str, label_end: str, name: StageName
+    summaries: tuple[Summary, ...], runtime: str, label_end: str, name: StageName
 ) -> StageSummary | None:
     """Return the stage of the first configuration of that runtime whose label ends so."""
     for summary in summaries:

@@ -10,7 +10,7 @@ import pytest
 from edge_et.errors import InputError
 from edge_et_bench import findings
 from edge_et_bench.findings import Finding
-from edge_et_bench.record_files import to_jsonl
+from edge_et_bench.record_files import read_runs, to_jsonl
 from edge_et_bench.records import Configuration, Outcome, Stage
 from edge_et_bench.targets import TARGETS, Row, markdown, rows
 from tests.bench import run_of
@@ -53,6 +53,15 @@ def test_a_stage_is_held_against_the_peers(runs: Path) -> None:
     (row,) = by_name([runs])["vision, one tile"]
     assert (row.figure, row.reached, row.target) == ("3.00 times", True, "2 times llama.cpp")
     assert (row.ours, row.peer) == ("1.00 s", "3.00 s (llama.cpp q8_0)")
+
+
+def test_stages_of_different_files_are_not_held_against_each_other(runs: Path) -> None:
+    ours, peer = (runs.with_name(f"{name}.jsonl") for name in ("ours", "peer"))
+    first, second = read_runs(runs)
+    ours.write_text(to_jsonl([first]))
+    peer.write_text(to_jsonl([second]))
+    assert by_name([ours, peer])["vision, one tile"][0].reached is None
+    assert by_name([ours, peer, runs])["vision, one tile"][0].figure == "3.00 times"
 
 
 @pytest.mark.parametrize(
