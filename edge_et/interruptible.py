@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from edge_et.errors import Cancelled
@@ -15,6 +16,7 @@ from edge_et.errors import Cancelled
 _T = TypeVar("_T")
 _ASK_S = 0.01
 """How often the caller's `cancelled` is asked."""
+_workers = threading.local()
 
 
 def run(work: Callable[[], _T], stop: Callable[[], None], cancelled: Callable[[], bool]) -> _T:
@@ -23,28 +25,22 @@ def run(work: Callable[[], _T], stop: Callable[[], None], cancelled: Callable[[]
     Once `cancelled` says so, or something interrupts the wait, `stop` is called, which makes `work`
     end early; then Cancelled, or the interruption, is raised. Nothing runs on after that.
     """
-    results: list[_T] = []
-    errors: list[BaseException] = []
-    done = threading.Event()
-
-    def worker() -> None:
-        try:
-            results.append(work())
-        except BaseException as exc:
-            errors.append(exc)
-        finally:
-            done.set()
-
-    thread = threading.Thread(target=worker, name="edge-et-run", daemon=True)
-    thread.start()
+    future = _worker().submit(work)
     try:
-        while not done.wait(_ASK_S):
+        while not wait([future], timeout=_ASK_S).done:
             if cancelled():
                 raise Cancelled("the extraction was cancelled")
     except BaseException:
         stop()
-        thread.join()
+        wait([future])
         raise
-    if errors:
-        raise errors[0]
-    return results[0]
+    return future.result()
+
+
+def _worker() -> ThreadPoolExecutor:
+    """Return the calling thread's own worker, which stays: with a new thread for each call, freed
+    memory would lie about in more and more of the allocator's arenas."""
+    if not hasattr(_workers, "pool"):
+        _workers.pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="edge-et-run")
+    pool: ThreadPoolExecutor = _workers.pool
+    return pool
