@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_et.errors import LoadFailed
+from edge_et.int8_cache import FLAG, Int8Cache, int8_names, scale_names
 from edge_et.manifest import DecoderSpec, ImagePolicy
 from edge_et.ort import Array, Session
 
@@ -51,8 +52,13 @@ class Decoder:
 
     def __init__(self, session: Session, spec: DecoderSpec) -> None:
         self._session, self._spec = session, spec
-        inputs = {_EMBEDDINGS, _MASK} | {past for past, _ in cache_names(spec.layers)}
-        outputs = {_LOGITS} | {present for _, present in cache_names(spec.layers)}
+        names = cache_names(spec.layers)
+        inputs, outputs = {_EMBEDDINGS, _MASK}, {_LOGITS}
+        if FLAG in session.input_dtypes:
+            names += int8_names(spec.layers)
+            inputs |= {FLAG, *scale_names(spec.layers)}
+        inputs |= {past for past, _ in names}
+        outputs |= {present for _, present in names}
         _require(session, inputs, outputs)
         if session.output_shapes[_LOGITS][1:] != (1, spec.vocab_size):
             raise LoadFailed(
@@ -63,10 +69,13 @@ class Decoder:
 
     @property
     def bytes_per_token(self) -> int:
-        """What a token takes in the KV cache."""
-        spec, names = self._spec, cache_names(self._spec.layers)
+        """What a token takes in the KV cache; where there is one in int8, too, in both."""
+        spec, dtypes = self._spec, self._session.input_dtypes
+        names = cache_names(spec.layers)
+        if FLAG in dtypes:
+            names += int8_names(spec.layers)
         row = spec.kv_heads * spec.head_dim
-        return sum(row * self._session.input_dtypes[past].itemsize for past, _ in names)
+        return sum(row * dtypes[past].itemsize for past, _ in names)
 
     def release(self) -> None:
         """Free the weights, once no step is in use; the next `start` loads them again."""
@@ -81,6 +90,8 @@ class DecoderStep:
 
     Past and present are the same buffers [1, kv_heads, capacity, head_dim]. Rows past the current
     length are never read, so running again from an earlier `past_tokens` rewinds the cache.
+
+    Where the graph has a cache in int8 beside it, runs of one row use that one.
     """
 
     def __init__(
@@ -96,8 +107,11 @@ class DecoderStep:
         self._binding.bind_output(_LOGITS, self._logits)
         shape = (1, spec.kv_heads, capacity_tokens, spec.head_dim)
         self._names = cache_names(spec.layers)
-        for past, present in self._names:
-            self._binding.share(past, present, shape)
+        shared = [self._binding.share(past, present, shape) for past, present in self._names]
+        self._cache = [buffer for buffer in shared if buffer is not None]
+        self._int8: Int8Cache | None = None
+        if FLAG in session.input_dtypes:
+            self._int8 = Int8Cache(self._binding, self._cache)
 
     def __call__(
         self, embeddings: F32, past_tokens: int, cancelled: Callable[[], bool] | None = None
@@ -111,8 +125,12 @@ class DecoderStep:
         self._binding.bind_input(_EMBEDDINGS, rows)
         self._binding.bind_input(_MASK, self._mask[:, :total])
         if len(rows[0]) > 1:
+            if self._int8 is not None:
+                self._int8.before_many(past_tokens, total)
             self._binding.run_and_shrink(cancelled)
         else:
+            if self._int8 is not None:
+                self._int8.before_one(past_tokens)
             self._binding.run()
         logits: F32 = self._logits[0, 0].astype(np.float32, copy=False)
         return logits
@@ -126,16 +144,18 @@ class DecoderStep:
     def read_rows(self, tokens: int) -> list[Array] | None:
         """Return the first rows of each buffer, [1, kv_heads, tokens, head_dim], as views; None
         where they do not lie in main memory."""
-        buffers = [self._binding.shared(past) for past, _ in self._names]
-        return [buffer[:, :, :tokens] for buffer in buffers if buffer is not None] or None
+        if self._int8 is not None:
+            self._int8.make_exact(tokens)
+        return [buffer[:, :, :tokens] for buffer in self._cache] or None
 
     def write_rows(self, rows: Sequence[Array]) -> None:
         """Take over what `read_rows` gave, of this step or another."""
-        for (past, _), given in zip(self._names, rows, strict=True):
-            buffer = self._binding.shared(past)
-            assert buffer is not None
-            buffer[:, :, : given.shape[2]] = given
-            self._touched_tokens = max(self._touched_tokens, given.shape[2])
+        tokens = rows[0].shape[2]
+        for buffer, given in zip(self._cache, rows, strict=True):
+            buffer[:, :, :tokens] = given
+        self._touched_tokens = max(self._touched_tokens, tokens)
+        if self._int8 is not None:
+            self._int8.replaced(tokens)
 
 
 def cache_names(layers: int) -> list[tuple[str, str]]:

@@ -42,7 +42,9 @@ _NUMPY_TYPES = {
     "tensor(float16)": np.float16,
     "tensor(int32)": np.int32,
     "tensor(int64)": np.int64,
+    "tensor(int8)": np.int8,
     "tensor(uint8)": np.uint8,
+    "tensor(bool)": np.bool_,
 }
 _ERRORS_ONLY, _FATAL_ONLY = 3, 4
 # y = x + x over float[1], IR 8, opset 13: the smallest model that makes a provider do something.
@@ -192,29 +194,25 @@ class Binding:
         self._session = session._live()
         self._binding = self._session.io_binding()
         self._kept: dict[str, object] = {}
-        self._shared: dict[str, Array] = {}
 
-    def share(self, input_name: str, output_name: str, shape: tuple[int, ...]) -> None:
+    def share(self, input_name: str, output_name: str, shape: tuple[int, ...]) -> Array | None:
         """Bind an input and an output to one zeroed buffer on the device of the session.
 
         The graph then updates its state in place (GroupQueryAttention compares the pointers).
+        Returns the buffer itself; None where it does not lie in main memory.
         """
         ort, device = runtime(), self._owner.device
-        dtype = self._owner.input_dtypes[input_name]
+        buffer = np.zeros(shape, self._owner.input_dtypes[input_name])
         with _inference(self._owner.path):
             if device == "cpu":
                 # calloc: pages stay unmapped until the cache grows into them.
-                self._shared[input_name] = np.zeros(shape, dtype)
-                value = ort.OrtValue.ortvalue_from_numpy(self._shared[input_name])
+                value = ort.OrtValue.ortvalue_from_numpy(buffer)
             else:
-                value = ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, dtype), device, 0)
+                value = ort.OrtValue.ortvalue_from_numpy(buffer, device, 0)
             self._binding.bind_ortvalue_input(input_name, value)
             self._binding.bind_ortvalue_output(output_name, value)
         self._kept[input_name] = value
-
-    def shared(self, input_name: str) -> Array | None:
-        """Return the buffer of `share` itself; None where it does not lie in main memory."""
-        return self._shared.get(input_name)
+        return buffer if device == "cpu" else None
 
     def bind_input(self, name: str, array: Array) -> None:
         """Bind a contiguous array; on the CPU without a copy, so it must not change until run."""

@@ -17,6 +17,7 @@ from edge_et.errors import MissingDependency
 from edge_et.extractor import Extractor
 from edge_et.gguf_header import BLOCKS, GGUFHeader, TensorInfo, read_header
 from edge_et.manifest import ExtractorManifest, Part, PartRole
+from edge_et.memory.footprint import has_int8_cache
 from edge_et.parts import FP16_ACTIVATIONS
 from edge_et_bench.records import Compute, Demand, Outcome, Stage, StageName
 
@@ -51,6 +52,8 @@ def decoder_demands(
     """Count for prefill and decode with the graph `decoder`."""
     spec, stages = manifest.decoder, {stage.name: stage for stage in outcome.stages}
     kv_bytes = 2 if decoder.precision in FP16_ACTIVATIONS else 4
+    if has_int8_cache(folder / decoder.path):
+        kv_bytes = 1  # but for the first tokens: the share of the ceiling comes out low, not high
     per_position = 2 * spec.layers * spec.kv_heads * spec.head_dim * kv_bytes
     cache_bytes = per_position * _context(stages, "extract_prefill", "extract_decode")
     return (

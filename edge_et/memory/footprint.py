@@ -6,13 +6,14 @@ from the files.
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_et import tiling
-from edge_et.decoding import PREFILL_CHUNK_TOKENS
 from edge_et.errors import ImageError
 from edge_et.gguf_header import GGUFHeader
+from edge_et.int8_cache import FLAG
 from edge_et.manifest import ExtractorManifest, ImagePolicy, Part
 
 _MIB = 1024 * 1024
@@ -49,9 +50,11 @@ class ExtractorFootprint:
     """The largest matrix is there twice while it is packed."""
     decoder_bytes_per_row: int
     """Activations of one row of a prefill run."""
-    decoder_bytes_per_token: int
-    """Attention scores of such a run with one token of context."""
+    decoder_bytes_per_score: int
+    """Attention scores of one row of such a run with one token."""
     kv_bytes_per_token: int
+    kv_int8_bytes_per_token: int
+    """Of the second cache, from which tokens are written; 0 where the graph has none."""
     context_tokens: int
     image_tokens: dict[int, int]
     """Tiles of a grid -> image tokens at most, of all grids of so many tiles."""
@@ -79,10 +82,8 @@ def of_extractor(
         next(p for p in parts if p.role == role) for role in ("vision_encoder", "decoder")
     )
     vision_bytes, decoder_bytes = _graph_bytes(folder, vision), _graph_bytes(folder, decoder)
-    chunk = PREFILL_CHUNK_TOKENS
     patches = policy.patches_per_side**2
-    scores = spec.kv_heads * _HEADS_PER_KV_HEAD * chunk * _SCORE_BYTES
-    kv_bytes = 2 * spec.layers * spec.kv_heads * spec.head_dim * _KV_BYTES.get(decoder.precision, 4)
+    kv_values = 2 * spec.layers * spec.kv_heads * spec.head_dim
     tokenizer_bytes = (folder / "tokenizer.json").stat().st_size
     return ExtractorFootprint(
         vision_bytes=round(vision_bytes * _VISION_PER_FILE),
@@ -91,8 +92,9 @@ def of_extractor(
         decoder_bytes=decoder_bytes,
         decoder_load_bytes=min(decoder_bytes, spec.vocab_size * spec.hidden_size),
         decoder_bytes_per_row=spec.hidden_size * 4 * _ROW_WIDTHS,
-        decoder_bytes_per_token=scores,
-        kv_bytes_per_token=kv_bytes,
+        decoder_bytes_per_score=spec.kv_heads * _HEADS_PER_KV_HEAD * _SCORE_BYTES,
+        kv_bytes_per_token=kv_values * _KV_BYTES.get(decoder.precision, 4),
+        kv_int8_bytes_per_token=kv_values if has_int8_cache(folder / decoder.path) else 0,
         context_tokens=spec.context_tokens,
         image_tokens=image_tokens(policy),
         default_max_tiles=policy.default_max_tiles,
@@ -150,6 +152,13 @@ def _canvases(policy: ImagePolicy) -> list[tuple[int, int]]:
         return [(side, side)]
     counts = range(1, -(-policy.longest_edge_px // side) + 1)
     return [(side * rows, side * columns) for rows in counts for columns in counts]
+
+
+def has_int8_cache(graph: Path) -> bool:
+    """Tell whether a decoder writes tokens from a cache in int8, by the names in the file: loading
+    it would take the weights beside it, too."""
+    with graph.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as names:
+        return names.find(FLAG.encode()) >= 0
 
 
 def _graph_bytes(folder: Path, part: Part) -> int:

@@ -270,16 +270,22 @@ def _seeing(
     image = [Line(name="image", bytes=2 * _RGB_BYTES * demand.image_px)]
     stay = residency in ("all", "weights")
     loading = Line(name="copies made while loading", bytes=eyes.decoder_load_bytes)
-    work = [
-        Line(name="extractor's KV cache", bytes=_kv_bytes(eyes, size)),
+    reads, writes = _prompt_tokens(eyes, size), _extractor_tokens(eyes, size)
+    prompt = [
+        Line(name="extractor's KV cache", bytes=reads * eyes.kv_bytes_per_token),
         Line(name="decoder's activations", bytes=_decoder_work_bytes(eyes, size)),
+    ]
+    text = [
+        Line(name="extractor's KV cache", bytes=writes * eyes.kv_bytes_per_token),
+        Line(name="the same in int8", bytes=writes * eyes.kv_int8_bytes_per_token),
     ]
     reading = Line(name="copies made while loading", bytes=eyes.vision_load_bytes)
     yield Phase(name="loading the vision tower", lines=(*base, vision[0], reading))
     yield Phase(name="seeing", lines=(*base, *vision, *(decoder if stay else ()), *image))
     before = vision if stay else []
     yield Phase(name="loading the decoder", lines=(*base, *before, *decoder, *image, loading))
-    yield Phase(name="extracting", lines=(*base, *before, *decoder, *image, *work))
+    for name, work in (("reading the prompt", prompt), ("writing the extraction", text)):
+        yield Phase(name=name, lines=(*base, *before, *decoder, *image, *work))
 
 
 def _vision(eyes: ExtractorFootprint) -> list[Line]:
@@ -313,14 +319,16 @@ def _extractor_tokens(eyes: ExtractorFootprint, size: _Size) -> int:
     return min(eyes.context_tokens, wanted)
 
 
-def _kv_bytes(eyes: ExtractorFootprint, size: _Size) -> int:
-    return _extractor_tokens(eyes, size) * eyes.kv_bytes_per_token
+def _prompt_tokens(eyes: ExtractorFootprint, size: _Size) -> int:
+    return min(eyes.context_tokens, eyes.image_tokens[size.tiles] + _QUESTION_TOKENS)
 
 
 def _decoder_work_bytes(eyes: ExtractorFootprint, size: _Size) -> int:
-    tokens = eyes.image_tokens[size.tiles] + _QUESTION_TOKENS
-    rows = min(PREFILL_CHUNK_TOKENS, tokens)
-    return rows * eyes.decoder_bytes_per_row + tokens * eyes.decoder_bytes_per_token
+    """Return the activations of the largest run of a prefill: its rows, and their scores."""
+    tokens, chunk = _prompt_tokens(eyes, size), PREFILL_CHUNK_TOKENS
+    whole, rest = divmod(tokens, chunk)
+    scores = max(whole * chunk * chunk, rest * tokens)
+    return min(chunk, tokens) * eyes.decoder_bytes_per_row + scores * eyes.decoder_bytes_per_score
 
 
 def _halved(most: int, least: int) -> Iterator[int]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from edge_et.errors import ExportError
 from edge_et.manifest import DecoderSpec
-from edge_et_export import w8a8
+from edge_et_export import int8_cache, w8a8
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -55,6 +55,10 @@ _RECIPES = {
     "q4": _Recipe("int4", options=(_INT8_ARITHMETIC, *_MIXED)),
     "q4f16": _Recipe("int4", "cuda", options=(_PORTABLE, *_MIXED)),
 }
+
+_INT8_CACHE = ("int8", "w8a8", "q4")
+"""These read their KV cache in int8 while they write. fp32 stays exact, and CUDA has no use for a
+choice inside its graph."""
 
 
 def causal_lm(text_config: Any, body: Any, head: Any) -> PreTrainedModel:
@@ -107,7 +111,8 @@ def export_decoder(
     """Write `decoder_model_merged_<precision>.onnx` and its `_data` for each; return their files.
 
     inputs_embeds [1, S, H], attention_mask [1, total] int64, past_key_values.i.{key,value}
-    -> logits [1, 1, V] of the last token, present.i.{key,value}. `source` is what `stage_decoder`
+    -> logits [1, 1, V] of the last token, present.i.{key,value}; those of 8 bits and less for a CPU
+    also what `int8_cache.add` gives them. `source` is what `stage_decoder`
     wrote; `block`: weights that share a scale; `prompt` [tokens, H]: the reference's, for w8a8.
     """
     made = {}
@@ -126,6 +131,8 @@ def export_decoder(
                 shutil.rmtree(built)
             else:
                 made[precision] = list(_adopt(built / path.name, path))
+            if precision in _INT8_CACHE:
+                int8_cache.add(path, spec)
     return made
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from edge_et.errors import InterfaceMismatch
 from edge_et.graphs import cache_names
+from edge_et.int8_cache import FLAG, int8_names, scale_names
 from edge_et.manifest import DecoderSpec, ImagePolicy
 from edge_et.ort import Session
 
@@ -32,6 +33,10 @@ def check_decoder(session: Session, spec: DecoderSpec) -> None:
         "inputs_embeds": (_VARIES, _VARIES, spec.hidden_size),
         "attention_mask": (_VARIES, _VARIES),
     }
+    if FLAG in session.input_shapes:
+        scale: Shape = (1, spec.kv_heads, 1, spec.head_dim)
+        inputs |= {FLAG: ()} | dict.fromkeys(scale_names(spec.layers), scale)
+        names += int8_names(spec.layers)
     _check(session, "takes", session.input_shapes, inputs | {past: cache for past, _ in names})
     outputs: dict[str, Shape] = {"logits": (_VARIES, 1, spec.vocab_size)}
     _check(session, "gives", session.output_shapes, outputs | {now: cache for _, now in names})

@@ -149,13 +149,16 @@ def test_tiles_are_encoded_one_by_one_as_together(exported: Exported) -> None:
 
 def test_the_decoder_graph(exported: Exported) -> None:
     graph = exported.graph("decoder")
-    cache = {f"{i}.{part}" for i in range(2) for part in ("key", "value")}
-    assert {i.name for i in graph.input} == {"inputs_embeds", "attention_mask"} | {
-        f"past_key_values.{name}" for name in cache
+    parts = [f"{i}.{part}" for i in range(2) for part in ("key", "value")]
+    caches = [f"{kind}.{part}" for kind in ("past_key_values", "past_int8") for part in parts]
+    assert {i.name for i in graph.input} == {"inputs_embeds", "attention_mask", "int8_cache"} | {
+        *caches,
+        *(f"int8_scale.{part}" for part in parts),
     }
-    assert {o.name for o in graph.output} == {"logits"} | {f"present.{name}" for name in cache}
+    presents = {f"{kind}.{part}" for kind in ("present", "present_int8") for part in parts}
+    assert {o.name for o in graph.output} == {"logits"} | presents
     used = operators(graph)
-    assert used["GroupQueryAttention"] == 2
+    assert used["If"] == 2  # an attention over either cache
     assert "MatMul" not in used  # the head is quantized too
     assert set(bits(graph)) == {8}
 
