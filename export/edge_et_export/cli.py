@@ -58,7 +58,8 @@ def extractor(
         str | None, typer.Option(help="fp32, fp16, int8; several with commas, preferred first.")
     ] = None,
     decoder: Annotated[
-        str | None, typer.Option(help="fp32, fp16, int8, w8a8, q4, q4f16; several with commas.")
+        str | None,
+        typer.Option(help="fp32, fp16, int8, w8a8, q4, q4_pure, q4f16; several with commas."),
     ] = None,
     embeddings: Annotated[str | None, typer.Option(help="fp32, fp16 or int8.")] = None,
     block_size: Annotated[

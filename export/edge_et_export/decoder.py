@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from edge_et.errors import ExportError
 from edge_et.manifest import DecoderSpec
-from edge_et_export import int8_cache, w8a8
+from edge_et_export import fused_products, int8_cache, w8a8
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -53,12 +53,13 @@ _RECIPES = {
     "int8": _Recipe("int8", options=(_INT8_ARITHMETIC,)),
     "w8a8": _Recipe("int8", options=(_INT8_ARITHMETIC,)),  # rewritten afterwards
     "q4": _Recipe("int4", options=(_INT8_ARITHMETIC, *_MIXED)),
+    "q4_pure": _Recipe("int4", options=(_INT8_ARITHMETIC,)),
     "q4f16": _Recipe("int4", "cuda", options=(_PORTABLE, *_MIXED)),
 }
 
-_INT8_CACHE = ("int8", "w8a8", "q4")
-"""These read their KV cache in int8 while they write. fp32 stays exact, and CUDA has no use for a
-choice inside its graph."""
+_FOR_CPU = ("int8", "w8a8", "q4", "q4_pure")
+"""These are rewritten for how a CPU is fastest. fp32 stays as it is built, to be held against; CUDA
+has no use for a choice inside its graph."""
 
 
 def causal_lm(text_config: Any, body: Any, head: Any) -> PreTrainedModel:
@@ -126,13 +127,15 @@ def export_decoder(
                 options.append(f"block_size={block}")
             built = Path(scratch) / precision
             _build(source, built, recipe, options)
+            if precision not in _FOR_CPU:
+                made[precision] = list(_adopt(built / path.name, path))
+                continue
             if precision == "w8a8":
                 made[precision] = w8a8.rewrite(built / path.name, path, prompt, spec)
-                shutil.rmtree(built)
             else:
-                made[precision] = list(_adopt(built / path.name, path))
-            if precision in _INT8_CACHE:
-                int8_cache.add(path, spec)
+                made[precision] = fused_products.rewrite(built / path.name, path)
+            shutil.rmtree(built)
+            int8_cache.add(path, spec)
     return made
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from edge_et.errors import ExportError
 
 VISION = ("fp32", "fp16", "int8")
-DECODER = ("fp32", "fp16", "int8", "w8a8", "q4", "q4f16")
+DECODER = ("fp32", "fp16", "int8", "w8a8", "q4", "q4_pure", "q4f16")
 """int8 has a scale for each block of weights, w8a8 one for each column and each token.
 
-q4f16 is q4 with fp16 activations, for CUDA; a CPU is fastest in fp32 around the others."""
+q4 keeps 8 bits where 4 lose most, q4_pure nowhere. q4f16 is q4 with fp16 activations, for CUDA; a
+CPU is fastest in fp32 around the others."""
 EMBEDDINGS = ("fp32", "fp16", "int8")
 
 

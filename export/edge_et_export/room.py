@@ -17,7 +17,15 @@ from edge_et_export.tower import tower_of
 
 _VISION_BYTES = {"fp32": 4.0, "fp16": 2.0, "int8": 1.1}
 # Scales included, the head of q4 in 8 bits.
-_DECODER_BYTES = {"fp32": 4.0, "fp16": 2.0, "int8": 1.2, "w8a8": 1.2, "q4": 1.0, "q4f16": 1.0}
+_DECODER_BYTES = {
+    "fp32": 4.0,
+    "fp16": 2.0,
+    "int8": 1.2,
+    "w8a8": 1.2,
+    "q4": 1.0,
+    "q4_pure": 1.0,
+    "q4f16": 1.0,
+}
 _TABLE_BYTES = {"fp32": 4.0, "fp16": 2.0, "int8": 1.1}
 _GGUF_BYTES = {
     "f32": 4.0, "bf16": 2.0, "f16": 2.0, "q8_0": 1.1, "q5_k_m": 0.8, "q4_k_m": 0.7, "q4_0": 0.7,

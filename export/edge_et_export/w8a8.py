@@ -10,7 +10,6 @@ running the graph on the export's reference prompt.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,14 @@ from edge_et import ort
 from edge_et.graphs import cache_names
 from edge_et.manifest import DecoderSpec
 from edge_et.threads import usable_threads
+from edge_et_export.graph_files import (
+    GraphFile,
+    TensorWriter,
+    attributes,
+    data_file,
+    quantized_products,
+    written,
+)
 
 F32 = npt.NDArray[np.float32]
 
@@ -32,8 +39,6 @@ and at 0.02 a row's largest value is 9 times its root mean square."""
 _LEVELS = 127
 _ROWS = 512
 """Tokens of the reference prompt that are looked at."""
-_ALIGNMENT_BYTES = 4096  # or else a loader cannot map the file
-_INLINE_BYTES = 1024
 _AXIS, _TINY, _STEP, _MIDDLE = "w8a8.axis", "w8a8.tiny", "w8a8.step", "w8a8.middle"
 _CONTRIB = "com.microsoft"
 
@@ -44,23 +49,20 @@ def rewrite(blocks: Path, target: Path, prompt: F32, spec: DecoderSpec) -> list[
     `prompt` [tokens, H]: what its activations are judged by. The head keeps its blocks: it has one
     row only.
     """
-    graph = _Graph.read(blocks)
+    graph = GraphFile.read(blocks)
     errors = rounding_errors(graph, prompt, spec)
-    chosen = [node for node in graph.products() if errors[node.input[0]] <= MAX_ROUNDING_ERROR]
-    data = target.with_name(target.name + "_data")
-    with data.open("wb") as file:
-        writer = _Writer(file=file, name=data.name)
+    chosen = [node for node in products(graph) if errors[node.input[0]] <= MAX_ROUNDING_ERROR]
+    with written(graph, target) as writer:
         _rewrite(graph, {node.name for node in chosen}, writer)
-    onnx.save(graph.model, target)
-    return [target, data]
+    return [target, data_file(target)]
 
 
-def rounding_errors(graph: _Graph, prompt: F32, spec: DecoderSpec) -> dict[str, float]:
+def rounding_errors(graph: GraphFile, prompt: F32, spec: DecoderSpec) -> dict[str, float]:
     """Return, for the input of each product, the error of rounding it with one scale a token.
 
     Relative to its root mean square; the quadratic mean over the first tokens of `prompt`.
     """
-    inputs = list(dict.fromkeys(node.input[0] for node in graph.products()))
+    inputs = list(dict.fromkeys(node.input[0] for node in products(graph)))
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
     # One number a token leaves the graph: the activations themselves would take gigabytes.
@@ -83,65 +85,15 @@ def rounding_errors(graph: _Graph, prompt: F32, spec: DecoderSpec) -> dict[str, 
     return {name: float(step) / 12**0.5 for name, step in zip(inputs, steps, strict=True)}
 
 
-@dataclass(frozen=True, slots=True)
-class _Graph:
-    model: Any
-    path: Path
-    tensors: dict[str, Any]
-
-    @classmethod
-    def read(cls, path: Path) -> _Graph:
-        model = onnx.load(path, load_external_data=False)
-        return cls(model, path, {tensor.name: tensor for tensor in model.graph.initializer})
-
-    def products(self) -> Iterator[Any]:
-        """Yield the block-quantized products of 8 bits without zero points, but for the head."""
-        ends = {output.name for output in self.model.graph.output}
-        for node in self.model.graph.node:
-            known = node.op_type == "MatMulNBits" and _attributes(node)["bits"] == 8
-            if known and len(node.input) == 3 and node.output[0] not in ends:
-                yield node
-
-    def array(self, name: str) -> npt.NDArray[Any]:
-        """Return an initializer; those in the file beside are mapped."""
-        tensor = self.tensors[name]
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            inside: npt.NDArray[Any] = numpy_helper.to_array(tensor)
-            return inside
-        where = {entry.key: entry.value for entry in tensor.external_data}
-        dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-        file = self.path.parent / where["location"]
-        offset = int(where.get("offset", 0))
-        return np.memmap(file, dtype, "r", offset, tuple(tensor.dims))
+def products(graph: GraphFile) -> Iterator[Any]:
+    """Yield the block-quantized products of 8 bits, but for the head."""
+    ends = {output.name for output in graph.model.graph.output}
+    for node in quantized_products(graph):
+        if attributes(node)["bits"] == 8 and node.output[0] not in ends:
+            yield node
 
 
-@dataclass(slots=True)
-class _Writer:
-    """Tensors of a new graph, the large ones in a file beside it."""
-
-    file: Any
-    name: str
-    tensors: list[Any] = field(default_factory=list)
-
-    def add(self, name: str, array: npt.NDArray[Any]) -> None:
-        if array.nbytes <= _INLINE_BYTES:
-            self.tensors.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
-            return
-        self.file.write(b"\0" * (-self.file.tell() % _ALIGNMENT_BYTES))
-        tensor = onnx.TensorProto(
-            name=name,
-            dims=array.shape,
-            data_type=helper.np_dtype_to_tensor_dtype(array.dtype),
-            data_location=onnx.TensorProto.EXTERNAL,
-        )
-        where = {"location": self.name, "offset": self.file.tell(), "length": array.nbytes}
-        for key, value in where.items():
-            tensor.external_data.add(key=key, value=str(value))
-        self.file.write(np.ascontiguousarray(array).tobytes())
-        self.tensors.append(tensor)
-
-
-def _rewrite(graph: _Graph, chosen: set[str], writer: _Writer) -> None:
+def _rewrite(graph: GraphFile, chosen: set[str], writer: TensorWriter) -> None:
     nodes: list[Any] = []
     gone: set[str] = set()
     rounded: set[str] = set()
@@ -161,14 +113,15 @@ def _rewrite(graph: _Graph, chosen: set[str], writer: _Writer) -> None:
         nodes += _product(node, rows)
     for name in graph.tensors.keys() - gone:
         writer.add(name, graph.array(name))
-    del graph.model.graph.node[:], graph.model.graph.initializer[:]
+    if chosen:
+        writer.tensors += _constants()
+    del graph.model.graph.node[:]
     graph.model.graph.node.extend(nodes)
-    graph.model.graph.initializer.extend([*writer.tensors, *(_constants() if chosen else ())])
 
 
-def _columns(graph: _Graph, node: Any) -> tuple[npt.NDArray[np.int8], F32]:
+def _columns(graph: GraphFile, node: Any) -> tuple[npt.NDArray[np.int8], F32]:
     """Return the weights of a product as int8 [K, N] and a scale for each column [N]."""
-    sizes = _attributes(node)
+    sizes = attributes(node)
     blocks = graph.array(node.input[1]).reshape(sizes["N"], -1, sizes["block_size"])
     scales = graph.array(node.input[2]).reshape(sizes["N"], -1, 1)
     exact = ((blocks.astype(np.float32) - 128) * scales).reshape(sizes["N"], -1)[:, : sizes["K"]]
@@ -227,7 +180,3 @@ def _constants() -> list[Any]:
         numpy_helper.from_array(np.array(step), _STEP),
         numpy_helper.from_array(np.array(128, np.uint8), _MIDDLE),
     ]
-
-
-def _attributes(node: Any) -> dict[str, int]:
-    return {attribute.name: attribute.i for attribute in node.attribute}
