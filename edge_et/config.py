@@ -13,6 +13,7 @@ from edge_et.types import AnswerForm
 
 Device = Literal["auto", "cpu", "cuda"]
 Handoff = Literal["auto", "on", "off"]
+GpuLayers = int | Literal["auto", "all"]
 FOCUS_MODES = ("auto", "question", "reasoner", "none")
 
 
@@ -45,6 +46,11 @@ class RuntimeConfig:
     """Whether the reasoner reads what the extractor writes while it writes (docs/handoff.md).
     "auto": as `edge-et doctor --tune` measured it here; unmeasured, only where the two do not
     share their cores."""
+    gpu_layers: GpuLayers = "auto"
+    """Layers of the reasoner on the GPU, the output product counted as one; "auto": as many as fit
+    into its free memory. Without a GPU it means nothing."""
+    cuda_graph: bool = True
+    """On CUDA, whether the extractor's step for one token is captured and replayed as a whole."""
     lookup: bool = False
     """Whether the reasoner drafts what it writes from what stands before it, and checks a draft in
     one step (docs/thinking.md)."""
@@ -56,6 +62,12 @@ class RuntimeConfig:
             raise InputError(f"unknown handoff {self.handoff!r}", hint="use auto, on or off")
         if self.threads is not None and self.threads < 1:
             raise InputError(f"threads must be at least 1, not {self.threads}")
+        if isinstance(self.gpu_layers, str) and self.gpu_layers not in ("auto", "all"):
+            raise InputError(
+                f"unknown gpu_layers {self.gpu_layers!r}", hint="use a number, auto or all"
+            )
+        if isinstance(self.gpu_layers, int) and self.gpu_layers < 0:
+            raise InputError(f"gpu_layers must not be negative, not {self.gpu_layers}")
         for name in ("cache_bytes", "disk_cache_bytes"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative, not {getattr(self, name)}")

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-from edge_et import llama_library, ort
+from edge_et import llama_library, ort, providers
 from edge_et.errors import (
     ArtifactError,
     ChecksumMismatch,
@@ -110,7 +110,7 @@ def _wheels() -> Finding:
 
 def _providers() -> Finding:
     built_in = tuple(ort.runtime().get_available_providers())
-    usable = ort.usable_providers()
+    usable = providers.usable_providers()
     data = {"built_in": built_in, "usable": usable}
     detail = f"usable: {', '.join(usable) or 'none'}"
     if _CPU not in usable:

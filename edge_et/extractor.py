@@ -31,6 +31,7 @@ from edge_et.manifest import (
     read_manifest,
 )
 from edge_et.parts import device_for, pick
+from edge_et.placement import Placement
 from edge_et.rates import ExtractorSpeed
 from edge_et.runs import Asked, Clock, ExtractionRun, detokenized, record, replay
 from edge_et.sampling import choose_token, make_rng
@@ -107,7 +108,9 @@ class Extractor:
             manifest=manifest,
             tokenizer=PromptTokenizer(path("tokenizer", "tokenizer.json"), manifest.template),
             vision=vision,
-            decoder=Decoder(ort.Session(decoder_path, device, threads), spec),
+            decoder=Decoder(
+                ort.Session(decoder_path, device, threads, capture=runtime.cuda_graph), spec
+            ),
             embed=EmbeddingTable(path("embed_tokens", ".npy"), (spec.vocab_size, spec.hidden_size)),
             image_newline=newline,
             device=device,
@@ -125,6 +128,12 @@ class Extractor:
             ),
             plan=plan,
         )
+
+    @property
+    def placements(self) -> dict[str, Placement]:
+        """Where the nodes of each graph landed."""
+        vision, decoder = self._loaded()
+        return {"vision encoder": vision.placement, "decoder": decoder.placement}
 
     def stream(
         self,

@@ -11,14 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_et.errors import LoadFailed
+from edge_et.fixed_step import EMBEDDINGS, LOGITS, MASK, FixedStep
 from edge_et.int8_cache import FLAG, Int8Cache, int8_names, scale_names
 from edge_et.manifest import DecoderSpec, ImagePolicy
 from edge_et.ort import Array, Session
+from edge_et.placement import Placement
 
 F32 = npt.NDArray[np.float32]
 
 _PIXELS, _FEATURES = "pixel_values", "image_features"
-_EMBEDDINGS, _MASK, _LOGITS = "inputs_embeds", "attention_mask", "logits"
 
 
 class VisionEncoder:
@@ -29,6 +30,10 @@ class VisionEncoder:
         self._session = session
         self._dtype = session.input_dtypes[_PIXELS]
         self._shape = (1, policy.tokens_per_tile, hidden_size)
+
+    @property
+    def placement(self) -> Placement:
+        return self._session.placement
 
     def release(self) -> None:
         """Free the weights; the next tile loads them again."""
@@ -53,19 +58,23 @@ class Decoder:
     def __init__(self, session: Session, spec: DecoderSpec) -> None:
         self._session, self._spec = session, spec
         names = cache_names(spec.layers)
-        inputs, outputs = {_EMBEDDINGS, _MASK}, {_LOGITS}
+        inputs, outputs = {EMBEDDINGS, MASK}, {LOGITS}
         if FLAG in session.input_dtypes:
             names += int8_names(spec.layers)
             inputs |= {FLAG, *scale_names(spec.layers)}
         inputs |= {past for past, _ in names}
         outputs |= {present for _, present in names}
         _require(session, inputs, outputs)
-        if session.output_shapes[_LOGITS][1:] != (1, spec.vocab_size):
+        if session.output_shapes[LOGITS][1:] != (1, spec.vocab_size):
             raise LoadFailed(
-                f"{session.path.name} gives logits of shape {session.output_shapes[_LOGITS]}; "
+                f"{session.path.name} gives logits of shape {session.output_shapes[LOGITS]}; "
                 f"only those of the last token are wanted: [1, 1, {spec.vocab_size}]",
                 hint="export the extractor again with this version",
             )
+
+    @property
+    def placement(self) -> Placement:
+        return self._session.placement
 
     @property
     def bytes_per_token(self) -> int:
@@ -91,7 +100,8 @@ class DecoderStep:
     Past and present are the same buffers [1, kv_heads, capacity, head_dim]. Rows past the current
     length are never read, so running again from an earlier `past_tokens` rewinds the cache.
 
-    Where the graph has a cache in int8 beside it, runs of one row use that one.
+    Where the graph has a cache in int8 beside it, runs of one row use that one. On a GPU such runs
+    are fixed steps.
     """
 
     def __init__(
@@ -101,10 +111,10 @@ class DecoderStep:
         self.capacity_tokens = capacity_tokens
         self._bytes_per_token, self._device = bytes_per_token, session.device
         self._touched_tokens = 0
-        self._dtype = session.input_dtypes[_EMBEDDINGS]
+        self._dtype = session.input_dtypes[EMBEDDINGS]
         self._mask = np.ones((1, capacity_tokens), dtype=np.int64)
-        self._logits = np.empty((1, 1, spec.vocab_size), session.output_dtypes[_LOGITS])
-        self._binding.bind_output(_LOGITS, self._logits)
+        self._logits = np.empty((1, 1, spec.vocab_size), session.output_dtypes[LOGITS])
+        self._binding.bind_output(LOGITS, self._logits)
         shape = (1, spec.kv_heads, capacity_tokens, spec.head_dim)
         self._names = cache_names(spec.layers)
         shared = [self._binding.share(past, present, shape) for past, present in self._names]
@@ -112,6 +122,16 @@ class DecoderStep:
         self._int8: Int8Cache | None = None
         if FLAG in session.input_dtypes:
             self._int8 = Int8Cache(self._binding, self._cache)
+        self._fixed: FixedStep | None = None
+        if session.device != "cpu":
+            self._fixed = FixedStep(
+                session,
+                self._binding,
+                self._names,
+                hidden_size=spec.hidden_size,
+                vocab_size=spec.vocab_size,
+                capacity_tokens=capacity_tokens,
+            )
 
     def __call__(
         self, embeddings: F32, past_tokens: int, cancelled: Callable[[], bool] | None = None
@@ -121,9 +141,11 @@ class DecoderStep:
         if total > self.capacity_tokens:
             raise ValueError(f"{total} tokens exceed the cache of {self.capacity_tokens}")
         self._touched_tokens = max(self._touched_tokens, total)
+        if self._fixed is not None and len(embeddings) == 1:
+            return self._fixed(embeddings, past_tokens)
         rows = np.ascontiguousarray(embeddings[None], dtype=self._dtype)
-        self._binding.bind_input(_EMBEDDINGS, rows)
-        self._binding.bind_input(_MASK, self._mask[:, :total])
+        self._binding.bind_input(EMBEDDINGS, rows)
+        self._binding.bind_input(MASK, self._mask[:, :total])
         if len(rows[0]) > 1:
             if self._int8 is not None:
                 self._int8.before_many(past_tokens, total)

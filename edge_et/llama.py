@@ -45,9 +45,9 @@ _ABORTED = 2
 class Model:
     """The weights and the vocabulary of one GGUF file."""
 
-    def __init__(self, path: Path, device: UsedDevice) -> None:
+    def __init__(self, path: Path, device: UsedDevice, gpu_layers: int = 0) -> None:
         """Raises LoadFailed. The caller has read the header: `edge_et.gguf_header`."""
-        self.path, self.device = path, device
+        self.path, self.device, self.gpu_layers = path, device, gpu_layers
         self._api = runtime()
         self._model: Any = None
         self.open()
@@ -60,7 +60,7 @@ class Model:
             return
         api, path = self._api, self.path
         params = api.llama_model_default_params()
-        params.n_gpu_layers = 0 if self.device == "cpu" else -1
+        params.n_gpu_layers = self.gpu_layers
         # Re-laid weights: faster, but with AMX the build may crash (docs/decisions/0002).
         params.use_extra_bufts = not has_amx()
         forget_errors()

@@ -6,6 +6,7 @@ import collections
 import ctypes
 import functools
 import logging
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from edge_et.config import Device
@@ -17,6 +18,7 @@ UsedDevice = Literal["cpu", "cuda", "gpu"]
 _log = logging.getLogger(__name__)
 # ggml's levels; it reports every tensor as INFO, and WARN is mostly advice to its own developers.
 _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.INFO, 4: logging.ERROR}
+_GPU_KINDS = (1, 2)
 _recent_errors: collections.deque[str] = collections.deque(maxlen=4)
 _kept: list[object] = []
 """Callbacks of which C holds only the pointer."""
@@ -87,6 +89,48 @@ def resolve_device(wanted: Device) -> UsedDevice:
     if not have["GPU_OFFLOAD"]:
         return "cpu"
     return "cuda" if cuda else "gpu"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceMemory:
+    name: str
+    kind: int
+    """ggml's: 0 a CPU, 1 a GPU, 2 one that shares the CPU's memory, 3 an accelerator beside it."""
+    free_bytes: int
+    total_bytes: int
+
+
+def device_memory() -> tuple[DeviceMemory, ...]:
+    """List the devices that this build of llama.cpp can use, with their memory as it is now."""
+    library = runtime().llama_cpp._lib
+    library.ggml_backend_dev_count.restype = ctypes.c_size_t
+    library.ggml_backend_dev_get.restype = ctypes.c_void_p
+    library.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
+    library.ggml_backend_dev_name.restype = ctypes.c_char_p
+    library.ggml_backend_dev_name.argtypes = [ctypes.c_void_p]
+    library.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]
+    size = ctypes.POINTER(ctypes.c_size_t)
+    library.ggml_backend_dev_memory.argtypes = [ctypes.c_void_p, size, size]
+    library.ggml_backend_dev_memory.restype = None
+    found = []
+    for number in range(library.ggml_backend_dev_count()):
+        device = library.ggml_backend_dev_get(number)
+        free, total = ctypes.c_size_t(), ctypes.c_size_t()
+        library.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(total))
+        found.append(
+            DeviceMemory(
+                name=library.ggml_backend_dev_name(device).decode("utf-8", "replace"),
+                kind=library.ggml_backend_dev_type(device),
+                free_bytes=free.value,
+                total_bytes=total.value,
+            )
+        )
+    return tuple(found)
+
+
+def gpu_memory() -> tuple[DeviceMemory, ...]:
+    """List those of `device_memory` that layers can be offloaded to."""
+    return tuple(memory for memory in device_memory() if memory.kind in _GPU_KINDS)
 
 
 def forget_errors() -> None:

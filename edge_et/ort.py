@@ -1,4 +1,4 @@
-"""onnxruntime, and nothing else of the project imports it: devices, sessions, bound runs.
+"""onnxruntime, and nothing else of the project imports it: sessions and bound runs.
 
 Knows no models: names, shapes and dtypes come from the caller.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_et import interruptible
-from edge_et.config import Device
 from edge_et.errors import (
     DeviceUnavailable,
     EdgeETError,
@@ -26,6 +26,7 @@ from edge_et.errors import (
     MissingDependency,
 )
 from edge_et.memory.measure import give_back
+from edge_et.placement import Placement
 
 UsedDevice = Literal["cpu", "cuda"]
 Array = npt.NDArray[Any]
@@ -33,7 +34,7 @@ _T = TypeVar("_T")
 
 _log = logging.getLogger(__name__)
 
-_PROVIDERS: dict[UsedDevice, str] = {
+PROVIDERS: dict[UsedDevice, str] = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
 }
@@ -46,13 +47,9 @@ _NUMPY_TYPES = {
     "tensor(uint8)": np.uint8,
     "tensor(bool)": np.bool_,
 }
-_ERRORS_ONLY, _FATAL_ONLY = 3, 4
-# y = x + x over float[1], IR 8, opset 13: the smallest model that makes a provider do something.
-_PROBE_MODEL = bytes.fromhex(
-    "0808 3a35 0a0e 0a0178 0a0178 120179 2203 416464 120167"
-    "5a0f 0a0178 120a 0a08 0801 1204 0a02 0801"
-    "620f 0a0179 120a 0a08 0801 1204 0a02 0801 4204 0a00 100d"
-)
+ERRORS_ONLY = 3
+SEE_WHAT_WORKS = "see what works: edge-et doctor; or run on the CPU: --device cpu"
+_NOT_CAPTURED = -1
 
 
 @functools.cache
@@ -70,61 +67,60 @@ def runtime() -> Any:
         raise MissingDependency(
             f"onnxruntime cannot be imported: {exc}", hint="pip install onnxruntime"
         ) from exc
-    onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
+    onnxruntime.set_default_logger_severity(ERRORS_ONLY)
+    _preload_cuda(onnxruntime)
     return onnxruntime
 
 
-@functools.cache
-def usable_providers() -> tuple[str, ...]:
-    """Return the execution providers that run a model here, by trying; best first.
+def _preload_cuda(onnxruntime: Any) -> None:
+    """Let a wheel with CUDA find the libraries that pip installed beside it.
 
-    A wheel lists every provider it was built with, whether its libraries load or not.
+    onnxruntime prints what it does not find; whether CUDA works is seen by trying.
     """
-    names = runtime().get_available_providers()
-    return tuple(name for name in names if _probe(name))
-
-
-def resolve_device(wanted: Device) -> UsedDevice:
-    """Return the device to run on. `auto` takes CUDA where it works; "cuda" never falls back."""
-    if wanted == "cpu":
-        return "cpu"
-    if _PROVIDERS["cuda"] in usable_providers():
-        return "cuda"
-    built_in = _PROVIDERS["cuda"] in runtime().get_available_providers()
-    if wanted == "cuda":
-        raise DeviceUnavailable(
-            "CUDA was asked for and onnxruntime cannot use it here"
-            + ("" if built_in else ": the installed wheel is built without it"),
-            hint="see what works: edge-et doctor; or run on the CPU: --device cpu"
-            if built_in
-            else "pip uninstall onnxruntime && pip install 'onnxruntime-gpu[cuda,cudnn]'; "
-            "or run on the CPU: --device cpu",
-        )
-    if built_in:
-        _log.warning("onnxruntime has CUDA built in but cannot use it here; running on the CPU")
-    return "cpu"
+    if PROVIDERS["cuda"] not in onnxruntime.get_available_providers():
+        return
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+        onnxruntime.preload_dlls()
+    for line in told.getvalue().splitlines():
+        _log.debug("%s", line)
 
 
 class Session:
     """One graph on one device. Every call may raise InferenceFailed."""
 
-    def __init__(self, path: Path, device: UsedDevice, threads: int, *, spin: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        device: UsedDevice,
+        threads: int,
+        *,
+        spin: bool = True,
+        capture: bool = False,
+    ) -> None:
         """Load the graph at `path` (external weights beside it are mapped, not copied).
 
         `spin=False` gives the cores back at the end of each run instead of a moment later.
-        Raises LoadFailed, and DeviceUnavailable when the provider was dropped while loading.
+        `capture` lets runs be captured as CUDA graphs, where the graph allows it: see `captures`.
+        Raises LoadFailed, and DeviceUnavailable when the provider was dropped while loading, or did
+        not take all the work.
         """
         ort = runtime()
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS_ONLY
+        options.log_severity_level = ERRORS_ONLY
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         if not spin:
             options.add_session_config_entry("session.force_spinning_stop", "1")
         self.path, self.device, self.threads = path, device, threads
         self._options = options
+        self.captures = capture and device == "cuda"
+        """Whether `Binding.run` may be given a graph."""
         self._session: Any = None
         session = self._live()
+        self.placement = _placement(session)
+        self._check_placement()
         self.input_dtypes = {i.name: _dtype(i.type) for i in session.get_inputs()}
         self.output_dtypes = {o.name: _dtype(o.type) for o in session.get_outputs()}
         # Fixed sizes are ints; a size that varies is the graph's own name for it, or None.
@@ -147,10 +143,21 @@ class Session:
         return self._session
 
     def _open(self) -> Any:
+        try:
+            return self._create()
+        except LoadFailed as exc:
+            if not self.captures:
+                raise
+            _log.warning("loading it without capture: %s", exc.message)
+            self.captures = False
+            return self._create()
+
+    def _create(self) -> Any:
         ort, path, device = runtime(), self.path, self.device
+        providers = _provider_list(device, capture=self.captures)
         try:
             session = ort.InferenceSession(
-                str(path), self._options, providers=_provider_list(device), enable_fallback=0
+                str(path), self._options, providers=providers, enable_fallback=0
             )
         except Exception as exc:
             raise LoadFailed(
@@ -158,12 +165,22 @@ class Session:
                 hint="check the files against their manifest: edge-et doctor",
             ) from exc
         session.disable_fallback()
-        if _PROVIDERS[device] not in session.get_providers():
+        if PROVIDERS[device] not in session.get_providers():
             raise DeviceUnavailable(
-                f"onnxruntime dropped {device} while loading {path}",
-                hint="see what works: edge-et doctor; or run on the CPU: --device cpu",
+                f"onnxruntime dropped {device} while loading {path}", hint=SEE_WHAT_WORKS
             )
         return session
+
+    def _check_placement(self) -> None:
+        """Raise DeviceUnavailable when work of the graph landed beside the device."""
+        strays = self.placement.strays(PROVIDERS[self.device])
+        if strays:
+            few = ", ".join(f"{n} {op}" for op, n in list(strays.items())[:4])
+            raise DeviceUnavailable(
+                f"{self.path.name} did not land on {self.device}: {self.placement}, "
+                f"work among them ({few})",
+                hint="export it for the device: --preset cuda; or run on the CPU: --device cpu",
+            )
 
     def run(
         self, feeds: Mapping[str, Array], output: str, cancelled: Callable[[], bool] | None = None
@@ -193,7 +210,7 @@ class Binding:
         self._owner = session
         self._session = session._live()
         self._binding = self._session.io_binding()
-        self._kept: dict[str, object] = {}
+        self._kept: dict[str, Any] = {}
 
     def share(self, input_name: str, output_name: str, shape: tuple[int, ...]) -> Array | None:
         """Bind an input and an output to one zeroed buffer on the device of the session.
@@ -228,9 +245,53 @@ class Binding:
                 name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data
             )
 
-    def run(self) -> None:
+    def share_with(self, other: Binding, input_name: str, output_name: str) -> None:
+        """Bind an input and an output to the buffer that `other` shares under that name."""
+        value = self._kept[input_name] = other._kept[input_name]
         with _inference(self._owner.path):
-            self._session.run_with_iobinding(self._binding)
+            self._binding.bind_ortvalue_input(input_name, value)
+            self._binding.bind_ortvalue_output(output_name, value)
+
+    def place(self, name: str, array: Array) -> None:
+        """Bind an input to a copy of the array on the device, which `write` changes in place."""
+        with _inference(self._owner.path):
+            value = runtime().OrtValue.ortvalue_from_numpy(array.copy(), self._owner.device, 0)
+            self._binding.bind_ortvalue_input(name, value)
+        self._kept[name] = value
+
+    def place_output(self, name: str, shape: tuple[int, ...]) -> None:
+        """Bind an output to a buffer on the device, which `read` copies."""
+        with _inference(self._owner.path):
+            value = runtime().OrtValue.ortvalue_from_shape_and_type(
+                shape, self._owner.output_dtypes[name].type, self._owner.device, 0
+            )
+            self._binding.bind_ortvalue_output(name, value)
+        self._kept[name] = value
+
+    def write(self, name: str, array: Array) -> None:
+        """Copy an array of the same shape into what `place` bound."""
+        with _inference(self._owner.path):
+            self._kept[name].update_inplace(array)
+
+    def read(self, name: str) -> Array:
+        """Return what lies in the buffer of `place_output`."""
+        with _inference(self._owner.path):
+            array: Array = self._kept[name].numpy()
+        return array
+
+    def run(self, graph: int | None = None) -> None:
+        """Run once. With a number, where the session `captures`: capture the run under it the first
+        time, and replay it from then on; all buffers must have stayed in place."""
+        options = self._options(graph)
+        with _inference(self._owner.path):
+            self._session.run_with_iobinding(self._binding, options)
+
+    def _options(self, graph: int | None) -> Any:
+        options = runtime().RunOptions()
+        if self._owner.captures:
+            number = _NOT_CAPTURED if graph is None else graph
+            options.add_run_config_entry("gpu_graph_id", str(number))
+        return options
 
     def run_and_shrink(self, cancelled: Callable[[], bool] | None = None) -> None:
         """Run once and give the activations' memory back: for the few large runs of a prefill.
@@ -238,17 +299,22 @@ class Binding:
         Asks `cancelled` meanwhile, and raises Cancelled between two nodes of the graph.
         """
 
+        options = self._options(None)
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+
         def work(options: Any) -> None:
-            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
             self._session.run_with_iobinding(self._binding, options)
 
         with _inference(self._owner.path):
-            _run(work, cancelled)
+            _run(work, cancelled, options)
 
 
-def _run(work: Callable[[Any], _T], cancelled: Callable[[], bool] | None) -> _T:
-    """Call `work` with options of its own; stop it between two nodes once `cancelled` says so."""
-    options = runtime().RunOptions()
+def _run(
+    work: Callable[[Any], _T], cancelled: Callable[[], bool] | None, options: Any = None
+) -> _T:
+    """Call `work` with the options of one run; stop it between two nodes once `cancelled` says
+    so."""
+    options = options or runtime().RunOptions()
     if cancelled is None:
         return work(options)
 
@@ -258,33 +324,22 @@ def _run(work: Callable[[Any], _T], cancelled: Callable[[], bool] | None) -> _T:
     return interruptible.run(lambda: work(options), stop, cancelled)
 
 
-def _provider_list(device: UsedDevice) -> list[Any]:
+def _provider_list(device: UsedDevice, *, capture: bool) -> list[Any]:
     if device == "cpu":
-        return [_PROVIDERS["cpu"]]
+        return [PROVIDERS["cpu"]]
     # Exhaustive search for convolution algorithms (the default) costs seconds at the first run.
-    cuda = (_PROVIDERS["cuda"], {"cudnn_conv_algo_search": "HEURISTIC"})
-    return [cuda, _PROVIDERS["cpu"]]
+    options = {"cudnn_conv_algo_search": "HEURISTIC"}
+    if capture:
+        options["enable_cuda_graph"] = "1"
+    return [(PROVIDERS["cuda"], options), PROVIDERS["cpu"]]
 
 
-def _probe(provider: str) -> bool:
-    ort = runtime()
-    options = ort.SessionOptions()
-    options.log_severity_level = _FATAL_ONLY
-    options.intra_op_num_threads = 1
-    if provider != _PROVIDERS["cpu"]:  # else the CPU would quietly run the probe for it
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    ort.set_default_logger_severity(_FATAL_ONLY)  # a provider's library complains before a session
-    try:
-        session = ort.InferenceSession(
-            _PROBE_MODEL, options, providers=[provider], enable_fallback=0
-        )
-        result = session.run(None, {"x": np.ones(1, np.float32)})[0]
-        return provider in session.get_providers() and float(result[0]) == 2.0
-    except Exception as exc:
-        _log.debug("%s is not usable: %s", provider, exc)
-        return False
-    finally:
-        ort.set_default_logger_severity(_ERRORS_ONLY)
+def _placement(session: Any) -> Placement:
+    return Placement.of(
+        (subgraph.ep_name, node.op_type)
+        for subgraph in session.get_provider_graph_assignment_info()
+        for node in subgraph.get_nodes()
+    )
 
 
 def _dtype(onnx_type: str) -> np.dtype[Any]:
@@ -309,4 +364,4 @@ def _first_line(exc: Exception) -> str:
     return lines[0] if lines else type(exc).__name__
 
 
-__all__ = ["Binding", "Session", "resolve_device", "runtime", "usable_providers"]
+__all__ = ["Binding", "Session", "runtime"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_et import ort
+from edge_et import ort, providers
 from edge_et.config import RuntimeConfig
 from edge_et.errors import BadManifest, DeviceUnavailable, MissingArtifact
 from edge_et.manifest import ExtractorManifest, Part, PartRole
@@ -23,7 +23,7 @@ def device_for(manifest: ExtractorManifest, runtime: RuntimeConfig) -> ort.UsedD
     fits_cuda = any(p in FP16_ACTIVATIONS for p in listed)
     if runtime.device == "auto" and not fits_cuda:
         return "cpu"
-    device = ort.resolve_device(runtime.device)
+    device = providers.resolve_device(runtime.device)
     if device == "cuda" and not fits_cuda:
         raise DeviceUnavailable(
             "this extractor has no decoder with fp16 activations, and CUDA runs no other",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_et import llama, llama_library
+from edge_et import llama, llama_library, offload
 from edge_et.ahead import Ahead
 from edge_et.chat import CLOSE, CLOSING, LAST_LINE, OPEN, ChatTemplate, Frame, encode
 from edge_et.clock import Clock, NoClock
@@ -74,6 +74,8 @@ class Reasoner:
         self.manifest, self.threads, self.device = manifest, threads, model.device
         self.ahead_threads = threads
         """For reading beside a working extractor."""
+        self.offload: offload.Offload | None = None
+        """What lies on the GPU; None without one."""
         self.lookup = False
         """Whether thinking and answer are drafted from what stands before them."""
         self._model: llama.Model | None = model
@@ -94,9 +96,13 @@ class Reasoner:
         path, manifest = find_file(path)
         if manifest is not None:
             check_files(path.parent, manifest, hashes=runtime.verify_hashes)
-        require_chat(read_header(path))
-        model = llama.Model(path, llama_library.resolve_device(runtime.device))
+        header = read_header(path)
+        require_chat(header)
+        device = llama_library.resolve_device(runtime.device)
+        gpu = None if device == "cpu" else offload.choose(header, runtime.gpu_layers)
+        model = llama.Model(path, device, 0 if gpu is None else gpu.layers)
         reasoner = cls(model, manifest=manifest, threads=runtime.threads or _threads_for(path))
+        reasoner.offload = gpu
         reasoner.lookup = runtime.lookup and model.goes_back
         if plan is not None and plan.reasoner_context_tokens is not None:
             reasoner._most_tokens = min(model.context_tokens, plan.reasoner_context_tokens)

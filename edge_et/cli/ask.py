@@ -57,6 +57,8 @@ def ask(
     max_memory: o.MAX_MEMORY = None,
     handoff: o.HANDOFF = "auto",
     lookup: o.LOOKUP = False,
+    gpu_layers: o.GPU_LAYERS = "auto",
+    cuda_graph: o.CUDA_GRAPH = True,
     as_json: o.JSON = False,
     as_jsonl: o.JSONL = False,
     evidence: o.EVIDENCE = False,
@@ -75,6 +77,8 @@ def ask(
         max_memory=max_memory,
         handoff=handoff,
         lookup=lookup,
+        gpu_layers=gpu_layers,
+        cuda_graph=cuda_graph,
     )
     with failures(as_json=form != "text", debug=debug):
         import edge_et

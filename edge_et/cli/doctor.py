@@ -29,13 +29,14 @@ def doctor(
     reasoner: o.REASONER = None,
     device: o.DEVICE = "auto",
     threads: o.THREADS = None,
+    gpu_layers: o.GPU_LAYERS = "auto",
     as_json: o.JSON = False,
     debug: o.DEBUG = False,
 ) -> None:
     """Say what works here, and for each problem the command that mends it.
 
-    Exits with 0 when the default pair can answer, else with 1. Pair, device and threads are for
-    --tune.
+    The pair is planned for within the memory that is free now, and loaded, to see where it lands.
+    Exits with 0 when the pair can answer, else with 1.
     """
     with failures(as_json=as_json, debug=debug):
         if tune:
@@ -43,10 +44,14 @@ def doctor(
             runtime = replace(o.runtime_config(device, threads), cache_bytes=0)
             _tune(pair, extractor, reasoner, runtime, as_json=as_json)
             return
+        from itertools import chain
+
         from edge_et.diagnosis import diagnose
+        from edge_et.pair_diagnosis import diagnose_pair
 
         findings = []
-        for finding in diagnose():
+        runtime = o.runtime_config(device, threads, gpu_layers=gpu_layers)
+        for finding in chain(diagnose(), diagnose_pair(pair, extractor, reasoner, runtime)):
             findings.append(finding)
             if not as_json:
                 typer.echo(f"{_SIGNS[finding.status]}  {finding.name}: {finding.detail}")

@@ -33,6 +33,7 @@ def extract(
     decoder: o.DECODER = None,
     device: o.DEVICE = "auto",
     threads: o.THREADS = None,
+    cuda_graph: o.CUDA_GRAPH = True,
     disk_cache: o.DISK_CACHE = False,
     max_memory: o.MAX_MEMORY = None,
     as_json: o.JSON = False,
@@ -49,6 +50,7 @@ def extract(
         decoder=decoder,
         disk_cache=disk_cache,
         max_memory=max_memory,
+        cuda_graph=cuda_graph,
     )
     with failures(as_json=form != "text", debug=debug):
         import edge_et

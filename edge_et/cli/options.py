@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 if TYPE_CHECKING:
     from edge_et.chain import Chain
-    from edge_et.config import GenerationConfig, RuntimeConfig, SamplingConfig
+    from edge_et.config import GenerationConfig, GpuLayers, RuntimeConfig, SamplingConfig
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0}
 
@@ -76,6 +76,21 @@ HANDOFF = Annotated[
     typer.Option(
         help="auto, on or off: let the reasoner read while the extractor writes "
         "[auto: as doctor --tune measured it]."
+    ),
+]
+GPU_LAYERS = Annotated[
+    str,
+    typer.Option(
+        "--gpu-layers",
+        metavar="N|auto|all",
+        help="Layers of the reasoner on the GPU; auto: as many as fit into its free memory.",
+    ),
+]
+CUDA_GRAPH = Annotated[
+    bool,
+    typer.Option(
+        "--cuda-graph/--no-cuda-graph",
+        help="On CUDA: replay the extractor's step for one token as a whole.",
     ),
 ]
 LOOKUP = Annotated[
@@ -186,9 +201,10 @@ def runtime_config(
     max_memory: str | None = None,
     handoff: str = "auto",
     lookup: bool = False,
+    gpu_layers: str = "auto",
+    cuda_graph: bool = True,
 ) -> RuntimeConfig:
     from dataclasses import replace
-    from typing import cast
 
     from edge_et.caching.disk import default_folder
     from edge_et.config import Device, Handoff, RuntimeConfig
@@ -207,11 +223,23 @@ def runtime_config(
         disk_cache=default_folder() if disk_cache else None,
         handoff=cast(Handoff, handoff),
         lookup=lookup,
+        gpu_layers=_gpu_layers(gpu_layers),
+        cuda_graph=cuda_graph,
     )
     if max_memory is None:
         return runtime
     # a command makes one call: what it would keep for a second only takes room in the plan
     return replace(runtime, max_memory_bytes=_size_bytes(max_memory), cache_bytes=0)
+
+
+def _gpu_layers(text: str) -> GpuLayers:
+    if text in ("auto", "all"):
+        return cast("GpuLayers", text)
+    if text.isdecimal():
+        return int(text)
+    raise typer.BadParameter(
+        f"{text!r} is none of auto, all and a number", param_hint="--gpu-layers"
+    )
 
 
 def _size_bytes(text: str) -> int:
@@ -251,7 +279,6 @@ def generation_config(
     """Return the settings of one call; what is None stays as in `asked`, or at its default. Without
     a chain the reasoner's sampling stays at its own, as for planning."""
     from dataclasses import replace
-    from typing import cast
 
     from edge_et.config import GenerationConfig
     from edge_et.effort import Effort

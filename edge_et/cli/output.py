@@ -157,7 +157,21 @@ def _where(chain: Chain, device: str) -> dict[str, Any]:
     halves = {"extractor": chain.extractor, "reasoner": chain.reasoner}
     used = {name: getattr(half, "device", None) for name, half in halves.items() if half}
     threads = {name: getattr(half, "threads", None) for name, half in halves.items() if half}
-    return {"device": {"requested": device} | used, "threads": threads}
+    return {"device": {"requested": device} | used, "threads": threads, "placed": _placed(chain)}
+
+
+def _placed(chain: Chain) -> dict[str, str]:
+    """Say how much of each half lies on the GPU; nothing without one."""
+    from edge_et.extractor import Extractor
+    from edge_et.reasoner import Reasoner
+
+    eyes, thinker = chain.extractor, chain.reasoner
+    placed: dict[str, str] = {}
+    if isinstance(eyes, Extractor) and eyes.device != "cpu":
+        placed |= {name: str(placement) for name, placement in eyes.placements.items()}
+    if isinstance(thinker, Reasoner) and thinker.offload is not None:
+        placed["reasoner"] = str(thinker.offload)
+    return placed
 
 
 def print_stats(timings: Timings, record: dict[str, Any], *, tokens: dict[str, int]) -> None:
@@ -166,6 +180,8 @@ def print_stats(timings: Timings, record: dict[str, Any], *, tokens: dict[str, i
     for half, threads in record["threads"].items():
         where = f"{record['device'][half]}, {threads} thread{'s' if threads != 1 else ''}"
         typer.echo(f"{half:<16}{where:>11}", err=True)
+    for half, where in record["placed"].items():
+        typer.echo(f"{half:<16}{where}", err=True)
     for part, origin in (record["served"] or {}).items():
         if origin in ("memory", "disk"):
             typer.echo(f"{part:<16}{f'from {origin}':>11}", err=True)

@@ -49,6 +49,7 @@ def think(
     threads: o.THREADS = None,
     max_memory: o.MAX_MEMORY = None,
     lookup: o.LOOKUP = False,
+    gpu_layers: o.GPU_LAYERS = "auto",
     as_json: o.JSON = False,
     as_jsonl: o.JSONL = False,
     evidence: o.EVIDENCE = False,
@@ -58,7 +59,9 @@ def think(
 ) -> None:
     """Answer QUESTION from an extraction: thinking on stderr, the answer on stdout."""
     form = o.output_format(as_json, as_jsonl)
-    runtime = o.runtime_config(device, threads, max_memory=max_memory, lookup=lookup)
+    runtime = o.runtime_config(
+        device, threads, max_memory=max_memory, lookup=lookup, gpu_layers=gpu_layers
+    )
     with failures(as_json=form != "text", debug=debug):
         import edge_et
 

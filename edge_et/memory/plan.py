@@ -144,6 +144,17 @@ def plan_memory(
     )
 
 
+def plan_least(
+    extractor: ExtractorFootprint | None,
+    reasoner: ReasonerFootprint | None,
+    *,
+    base_bytes: int,
+    demand: Demand,
+) -> MemoryPlan:
+    """Return the plan that takes least; its peak is the smallest budget that works."""
+    return _Planner(extractor, reasoner, base_bytes=base_bytes, budget_bytes=None).least(demand)
+
+
 @dataclass(frozen=True, slots=True)
 class _Size:
     """One choice of contexts and tiles."""

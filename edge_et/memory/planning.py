@@ -11,7 +11,8 @@ from edge_et.errors import InputError
 from edge_et.gguf_header import read_header
 from edge_et.manifest import ExtractorManifest, read_manifest
 from edge_et.memory import footprint, measure
-from edge_et.memory.plan import Demand, MemoryPlan, plan_memory
+from edge_et.memory.footprint import ExtractorFootprint, ReasonerFootprint
+from edge_et.memory.plan import Demand, MemoryPlan, plan_least, plan_memory
 from edge_et.parts import graph_parts
 from edge_et.reasoner import find_file
 
@@ -35,15 +36,7 @@ def plan_pair(
         raise InputError(
             "a budget of memory is planned for the CPU only", hint="take --device cpu as well"
         )
-    eyes = thinker = None
-    if extractor is not None:
-        ort.runtime()
-        manifest = read_manifest(extractor, ExtractorManifest)
-        on_cpu = replace(runtime, device="cpu")
-        eyes = footprint.of_extractor(extractor, manifest, graph_parts(manifest, on_cpu))
-    if reasoner is not None:
-        llama_library.runtime()
-        thinker = footprint.of_reasoner(read_header(find_file(reasoner)[0]))
+    eyes, thinker = _footprints(extractor, reasoner, runtime)
     return plan_memory(
         eyes,
         thinker,
@@ -55,6 +48,29 @@ def plan_pair(
         ),
         budget_bytes=runtime.max_memory_bytes,
     )
+
+
+def least_plan(extractor: Path | None, reasoner: Path | None, runtime: RuntimeConfig) -> MemoryPlan:
+    """Return the plan that takes least; its peak is the smallest budget that works."""
+    eyes, thinker = _footprints(extractor, reasoner, runtime)
+    demand = _demand(GenerationConfig(), LARGEST_IMAGE_PX, cache_bytes=0)
+    return plan_least(eyes, thinker, base_bytes=measure.resident_bytes(), demand=demand)
+
+
+def _footprints(
+    extractor: Path | None, reasoner: Path | None, runtime: RuntimeConfig
+) -> tuple[ExtractorFootprint | None, ReasonerFootprint | None]:
+    """Return what the files say; both engines are in memory afterwards."""
+    eyes = thinker = None
+    if extractor is not None:
+        ort.runtime()
+        manifest = read_manifest(extractor, ExtractorManifest)
+        on_cpu = replace(runtime, device="cpu")
+        eyes = footprint.of_extractor(extractor, manifest, graph_parts(manifest, on_cpu))
+    if reasoner is not None:
+        llama_library.runtime()
+        thinker = footprint.of_reasoner(read_header(find_file(reasoner)[0]))
+    return eyes, thinker
 
 
 def _demand(largest: GenerationConfig, image_px: int, *, cache_bytes: int) -> Demand:

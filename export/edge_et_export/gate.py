@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_et import decoding, ort, tiling
+from edge_et import decoding, ort, providers, tiling
 from edge_et.embeddings import EmbeddingTable, load_vector
 from edge_et.graphs import Decoder, VisionEncoder
 from edge_et.layout import lay_out
@@ -36,7 +36,7 @@ def compare_extractor(
 
     Raises InterfaceMismatch for names, axes, shapes and values that no tolerance covers.
     """
-    artifact = _Artifact(folder, manifest, ort.resolve_device("auto"))
+    artifact = _Artifact(folder, manifest, providers.resolve_device("auto"))
     tiles = tiling.prepare(fixed_image(), manifest.image)
     newline = artifact.newline()
     results: list[Parity] = []

@@ -306,7 +306,7 @@ def test_the_part_that_suits_the_device() -> None:
 def test_cuda_needs_a_decoder_that_it_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else onnxruntime would quietly run the attention on the CPU."""
     cuda_works = {"auto": "cuda", "cuda": "cuda", "cpu": "cpu"}
-    monkeypatch.setattr("edge_et.ort.resolve_device", cuda_works.__getitem__)
+    monkeypatch.setattr("edge_et.providers.resolve_device", cuda_works.__getitem__)
 
     def artifact(precision: str) -> ExtractorManifest:
         part = Part(role="decoder", path="d.onnx", precision=precision, sha256="", size_bytes=0)

@@ -6,11 +6,12 @@ import itertools
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from edge_et import ort
+from edge_et import ort, providers
 from edge_et.config import RuntimeConfig
 from edge_et.errors import Cancelled, DeviceUnavailable, InferenceFailed, LoadFailed
 
@@ -18,7 +19,7 @@ from edge_et.errors import Cancelled, DeviceUnavailable, InferenceFailed, LoadFa
 @pytest.fixture
 def session(tmp_path: Path) -> ort.Session:
     path = tmp_path / "double.onnx"
-    path.write_bytes(ort._PROBE_MODEL)
+    path.write_bytes(providers._PROBE_MODEL)
     return ort.Session(path, "cpu", 1)
 
 
@@ -44,7 +45,7 @@ def slow_graph(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ort, "usable_providers", lambda: ("CPUExecutionProvider",))
+    monkeypatch.setattr(providers, "usable_providers", lambda: ("CPUExecutionProvider",))
 
 
 def test_a_session_runs(session: ort.Session) -> None:
@@ -88,35 +89,35 @@ def test_foreign_errors_become_ours(session: ort.Session, tmp_path: Path) -> Non
 
 
 def test_the_cpu_is_usable_and_a_cloud_is_no_device() -> None:
-    assert "CPUExecutionProvider" in ort.usable_providers()
-    assert "AzureExecutionProvider" not in ort.usable_providers()
+    assert "CPUExecutionProvider" in providers.usable_providers()
+    assert "AzureExecutionProvider" not in providers.usable_providers()
 
 
 def test_cuda_never_falls_back(without_cuda: None, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DeviceUnavailable, match="built without it"):
-        ort.resolve_device(RuntimeConfig(device="cuda").device)
+        providers.resolve_device(RuntimeConfig(device="cuda").device)
     listed = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(ort.runtime(), "get_available_providers", lambda: listed)
     with pytest.raises(DeviceUnavailable, match="doctor"):
-        ort.resolve_device("cuda")
+        providers.resolve_device("cuda")
 
 
 def test_auto_falls_back_and_says_so(
     without_cuda: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert ort.resolve_device("auto") == "cpu"
+    assert providers.resolve_device("auto") == "cpu"
     assert not caplog.messages
     listed = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(ort.runtime(), "get_available_providers", lambda: listed)
-    assert ort.resolve_device("auto") == "cpu"
+    assert providers.resolve_device("auto") == "cpu"
     assert "running on the CPU" in caplog.text
 
 
 def test_a_provider_dropped_while_loading_is_an_error(tmp_path: Path) -> None:
     """onnxruntime itself only warns when CUDA's libraries do not load."""
     path = tmp_path / "double.onnx"
-    path.write_bytes(ort._PROBE_MODEL)
-    if "CUDAExecutionProvider" in ort.usable_providers():
+    path.write_bytes(providers._PROBE_MODEL)
+    if "CUDAExecutionProvider" in providers.usable_providers():
         pytest.skip("CUDA works here")
     with pytest.raises((DeviceUnavailable, LoadFailed)):
         ort.Session(path, "cuda", 1)
@@ -161,3 +162,20 @@ def test_what_interrupts_the_wait_stops_the_run(slow_graph: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         session.run({"x": rows}, "y", ctrl_c)
     assert (session.run({"x": rows}, "y", lambda: False) == rows).all()
+
+
+@pytest.mark.parametrize("built_in", [True, False])
+def test_the_libraries_of_cuda_are_looked_for_in_silence(
+    built_in: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    called = []
+
+    def preload_dlls() -> None:
+        called.append(True)
+        print("Failed to load libcudart.so")
+
+    names = ["CUDAExecutionProvider"] * built_in + ["CPUExecutionProvider"]
+    fake = SimpleNamespace(get_available_providers=lambda: names, preload_dlls=preload_dlls)
+    ort._preload_cuda(fake)
+    assert called == [True] * built_in
+    assert capsys.readouterr().out == ""
