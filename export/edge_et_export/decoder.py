@@ -39,9 +39,11 @@ class _Recipe:
     options: tuple[str, ...] = ()
 
 
+# Scales and zero points by search, as llama.cpp finds them: 4 bits throughout come as near to the
+# checkpoint as the mix below does with plain rounding (docs/decisions/0008).
+_SEARCHED = ("algo_config=k_quant",)
 # 4 bits, and 8 where 4 lose most: the head, and the attention input and down projections of the
-# first, the last and every third layer between, as llama.cpp mixes them. The builder's k_quant
-# method would search the scales too, but knows blocks of 128 only once it mixes.
+# first, the last and every third layer between, as llama.cpp mixes them.
 _MIXED = ("matmul_mixed_precision=last_matmul:int8,mixed_layers:int8",)
 _INT8_ARITHMETIC = "accuracy_level=4"
 # Qwen3's norms of queries and keys inside the attention kernel are for CUDA only. Outside it the
@@ -52,8 +54,8 @@ _RECIPES = {
     "fp16": _Recipe("fp16", "cuda", options=(_PORTABLE,)),
     "int8": _Recipe("int8", options=(_INT8_ARITHMETIC,)),
     "w8a8": _Recipe("int8", options=(_INT8_ARITHMETIC,)),  # rewritten afterwards
-    "q4": _Recipe("int4", options=(_INT8_ARITHMETIC, *_MIXED)),
-    "q4_pure": _Recipe("int4", options=(_INT8_ARITHMETIC,)),
+    "q4": _Recipe("int4", options=(_INT8_ARITHMETIC, *_SEARCHED, *_MIXED)),
+    "q4_pure": _Recipe("int4", options=(_INT8_ARITHMETIC, *_SEARCHED)),
     "q4f16": _Recipe("int4", "cuda", options=(_PORTABLE, *_MIXED)),
 }
 
@@ -140,10 +142,11 @@ def export_decoder(
 
 
 def block_size(causal: PreTrainedModel) -> int:
-    """Return the largest block that divides every input width.
+    """Return the largest block of which every input width is a multiple, twice at least.
 
     A block carries 8 bytes of scale and sum in the packed layout, so large ones stream fewer bytes
-    per weight; a partial last block would be padded.
+    per weight; a partial last block would be padded. The search for scales packs the zero points of
+    two blocks together, and fails where there is one.
     """
     config, spec = causal.config, decoder_spec(causal)
     widths = (
@@ -151,7 +154,9 @@ def block_size(causal: PreTrainedModel) -> int:
         config.intermediate_size,
         config.num_attention_heads * spec.head_dim,
     )
-    return next((size for size in (128, 64, 32) if all(w % size == 0 for w in widths)), 32)
+    return next(
+        (size for size in (128, 64, 32) if all(w % size == 0 and w > size for w in widths)), 32
+    )
 
 
 def _build(source: Path, built: Path, recipe: _Recipe, options: list[str]) -> None:

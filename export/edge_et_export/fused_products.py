@@ -30,7 +30,7 @@ def rewrite(built: Path, target: Path) -> list[Path]:
     graph = GraphFile.read(built)
     groups = list(_groups(graph))
     with written(graph, target) as writer:
-        gone = {name for group in groups for node in group for name in node.input[1:3]}
+        gone = {name for group in groups for node in group for name in node.input[1:]}
         for name in graph.tensors.keys() - gone:
             writer.add(name, graph.array(name))
         made = {group[0].name: _joined(graph, group, writer) for group in groups}
@@ -55,7 +55,7 @@ def _groups(graph: GraphFile) -> Iterator[list[Any]]:
     for node in quantized_products(graph):
         sizes = attributes(node)
         kind = sorted((name, size) for name, size in sizes.items() if name != "N")
-        same[(node.input[0], *kind)].append(node)
+        same[(node.input[0], len(node.input), *kind)].append(node)
     yield from (group for group in same.values() if len(group) > 1)
 
 
@@ -64,14 +64,15 @@ def _joined(graph: GraphFile, group: list[Any], writer: TensorWriter) -> list[An
     first = group[0]
     name = f"{first.name}.joined"
     sizes = [attributes(node)["N"] for node in group]
-    for place, what in ((1, "weight"), (2, "scales")):
+    tensors = [f"{name}.{what}" for what in ("weight", "scales", "zeros")][: len(first.input) - 1]
+    for place, tensor in enumerate(tensors, start=1):
         parts = [graph.array(node.input[place]) for node in group]
         rows = [part.reshape(size, -1) for part, size in zip(parts, sizes, strict=True)]
         whole = np.concatenate(rows)
-        writer.add(f"{name}.{what}", whole.reshape(-1, *parts[0].shape[1:]))
+        writer.add(tensor, whole.reshape(-1, *parts[0].shape[1:]))
     writer.add(f"{name}.sizes", np.array(sizes, np.int64))
     product = helper.make_node(
-        "MatMulNBits", [first.input[0], f"{name}.weight", f"{name}.scales"], [name], name,
+        "MatMulNBits", [first.input[0], *tensors], [name], name,
         domain=first.domain, **(attributes(first) | {"N": sum(sizes)}),
     )  # fmt: skip
     outputs = [node.output[0] for node in group]

@@ -94,7 +94,5 @@ def attributes(node: Any) -> dict[str, int]:
 
 
 def quantized_products(graph: GraphFile) -> Iterator[Any]:
-    """Yield the products with weights in blocks, without zero points."""
-    for node in graph.model.graph.node:
-        if node.op_type == "MatMulNBits" and len(node.input) == 3:
-            yield node
+    """Yield the products with weights in blocks."""
+    return (node for node in graph.model.graph.node if node.op_type == "MatMulNBits")

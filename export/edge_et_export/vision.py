@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 OPSET = 18
 _ATOL = 1e-3
+_CONTRIB = "com.microsoft"
 
 
 def export_vision(
@@ -94,18 +95,37 @@ def _quantize(source: Path, target: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
+    fused = source.with_name("fused.onnx")  # beside the data file that it names, if there is one
+    model = _with_fast_gelu(onnx.load(source, load_external_data=False))
     # The mark that keeps the quantizer from advising a step that this graph needs not: it would
     # set up the root logger to say so.
-    model = onnx.load(source, load_external_data=False)
     add_pre_process_metadata(model)
-    onnx.save(model, source)
+    onnx.save(model, fused)
     quantize_dynamic(
-        source,
+        fused,
         target,
         op_types_to_quantize=["MatMul"],
         per_channel=True,
         weight_type=QuantType.QInt8,
     )
+
+
+def _with_fast_gelu(model: Any) -> Any:
+    """Return the graph with one node for each tanh GELU, nine as it is traced.
+
+    Beside int8 products these take a fifth of the time. onnxruntime has the fusion, and applies it
+    by itself on GPUs only.
+    """
+    from onnx import helper
+    from onnxruntime.transformers.fusion_fastgelu import FusionFastGelu
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    graph = OnnxModel(model)
+    FusionFastGelu(graph).apply()
+    graph.prune_graph()
+    if not any(known.domain == _CONTRIB for known in model.opset_import):
+        model.opset_import.append(helper.make_opsetid(_CONTRIB, 1))
+    return graph.model
 
 
 _WRITERS = {"fp32": _keep, "fp16": _halve, "int8": _quantize}

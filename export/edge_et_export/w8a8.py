@@ -86,10 +86,11 @@ def rounding_errors(graph: GraphFile, prompt: F32, spec: DecoderSpec) -> dict[st
 
 
 def products(graph: GraphFile) -> Iterator[Any]:
-    """Yield the block-quantized products of 8 bits, but for the head."""
+    """Yield the block-quantized products of 8 bits without zero points, but for the head."""
     ends = {output.name for output in graph.model.graph.output}
     for node in quantized_products(graph):
-        if attributes(node)["bits"] == 8 and node.output[0] not in ends:
+        plain = attributes(node)["bits"] == 8 and len(node.input) == 3
+        if plain and node.output[0] not in ends:
             yield node
 
 
