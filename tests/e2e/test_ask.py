@@ -164,6 +164,32 @@ def test_doctor_finds_the_pair(edge_et: Run) -> None:
     done = edge_et("doctor", "--json")
     record = json.loads(done.stdout)
     assert (done.returncode, record["usable"]) == (0, True), record
-    models = [f for f in record["findings"] if f["name"].startswith(("extractor", "reasoner"))]
-    assert all(finding["data"]["hashes_hold"] for finding in models)
+    found = {finding["name"]: finding["data"] for finding in record["findings"]}
+    models = [name for name in found if name.startswith(("extractor ", "reasoner "))]
+    assert all(found[name]["hashes_hold"] for name in models if " of " not in name)
+    decoder = found["extractor of starter"]["decoder"]
+    assert decoder["CPUExecutionProvider"]["GroupQueryAttention"] == 4
+    memory = found["memory of starter"]
+    assert memory["residency"] == "all"
+    assert 0 < memory["least_bytes"] < memory["peak_bytes"] < memory["free_bytes"]
     assert edge_et("doctor").returncode == 0
+
+
+def test_doctor_says_what_keeps_another_pair_from_answering(edge_et: Run) -> None:
+    done = edge_et("doctor", "--json", "--pair", "no-such-pair")
+    record = json.loads(done.stdout)
+    assert (done.returncode, record["usable"]) == (1, False)
+    wrong = [finding for finding in record["findings"] if finding["status"] == "problem"]
+    assert [finding["name"] for finding in wrong] == ["pair no-such-pair"]
+    assert "--extractor" in wrong[0]["fix"]
+
+
+def test_cuda_that_is_not_there_is_5(edge_et: Run, example: dict[str, Any]) -> None:
+    from edge_et import providers
+
+    if "CUDAExecutionProvider" in providers.usable_providers():
+        pytest.skip("CUDA works here")
+    for command in (("ask", example["image"]), ("think", "--from", str(ROOT / "README.md"))):
+        done = edge_et(*command, example["question"], "--device", "cuda")
+        assert done.returncode == 5, done.stderr
+        assert "CUDA was asked for" in done.stderr

@@ -112,6 +112,19 @@ def test_options_reach_the_library(image, use):
     assert "step by step" not in reasoner.asked[0]
 
 
+@pytest.mark.parametrize(
+    ("given", "layers"),
+    [((), "auto"), (("--gpu-layers", "all"), "all"), (("--gpu-layers", "7"), 7)],
+)
+def test_settings_for_a_gpu_reach_the_library(image, use, given, layers):
+    calls = use(None, FakeReasoner())
+    assert run("ask", image, QUESTION, *given, "--no-cuda-graph").exit_code == 0
+    assert run("think", "--from", "-", QUESTION, *given, stdin="a star").exit_code == 0
+    runtimes = [options["runtime"] for _, options in calls]
+    assert [runtime.gpu_layers for runtime in runtimes] == [layers, layers]
+    assert not runtimes[0].cuda_graph
+
+
 @pytest.mark.parametrize("command", ["ask", "think"])
 def test_effort_deadline_and_suppression_reach_the_reasoner(image, use, monkeypatch, command):
     given = []
@@ -226,6 +239,8 @@ def test_exit_codes_of_errors(image, use, monkeypatch, error, code):
         ["nothing"],
         ["ask", "x", "y", "--device", "tpu"],
         ["ask", "x", "y", "--threads", "0"],
+        ["ask", "x", "y", "--gpu-layers", "some"],
+        ["ask", "x", "y", "--gpu-layers", "-1"],
         ["ask", "x", "y", "--json", "--jsonl"],
         ["think", "y"],
     ],
