@@ -95,19 +95,20 @@ def _quantize(source: Path, target: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
-    fused = source.with_name("fused.onnx")  # beside the data file that it names, if there is one
-    model = _with_fast_gelu(onnx.load(source, load_external_data=False))
+    model = onnx.load(source, load_external_data=False)
     # The mark that keeps the quantizer from advising a step that this graph needs not: it would
     # set up the root logger to say so.
     add_pre_process_metadata(model)
-    onnx.save(model, fused)
+    onnx.save(model, source)
     quantize_dynamic(
-        fused,
+        source,
         target,
         op_types_to_quantize=["MatMul"],
         per_channel=True,
         weight_type=QuantType.QInt8,
     )
+    # afterwards: the quantizer infers types, and knows none of the fused node's
+    onnx.save(_with_fast_gelu(onnx.load(target)), target)
 
 
 def _with_fast_gelu(model: Any) -> Any:
