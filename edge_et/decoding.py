@@ -12,8 +12,9 @@ from edge_et.errors import Cancelled, InferenceFailed
 
 F32 = npt.NDArray[np.float32]
 
-PREFILL_CHUNK_TOKENS = 512
-"""Rows of one prefill run: bounds the attention scores in memory and the wait for a cancel."""
+PREFILL_CHUNK_TOKENS = 256
+"""Rows of one prefill run: bounds the attention scores in memory. Larger ones are slower, too: the
+CPU's attention computes the upper triangle of a chunk's scores (docs/decisions/0010)."""
 
 
 class Step(Protocol):

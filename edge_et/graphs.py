@@ -160,8 +160,10 @@ class DecoderStep:
     @property
     def held_bytes(self) -> int:
         """What the KV cache takes. On a CPU only the rows that were ever written are resident."""
-        tokens = self._touched_tokens if self._device == "cpu" else self.capacity_tokens
-        return tokens * self._bytes_per_token
+        if self._device != "cpu":
+            return self.capacity_tokens * self._bytes_per_token
+        rows = self._touched_tokens * sum(buffer[:, :, 0].nbytes for buffer in self._cache)
+        return rows + (0 if self._int8 is None else self._int8.held_bytes)
 
     def read_rows(self, tokens: int) -> list[Array] | None:
         """Return the first rows of each buffer, [1, kv_heads, tokens, head_dim], as views; None

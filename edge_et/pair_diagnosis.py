@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 def diagnose_pair(
     pair: str, extractor: Choice, reasoner: Choice, runtime: RuntimeConfig
 ) -> Iterator[Finding]:
-    """Plan for the pair within what is free now, and load it to see where it lands."""
+    """Plan for the pair within what is free now, and load it, if it fits, to see where it lands."""
     try:
-        yield _memory(pair, extractor, reasoner, runtime)
-        yield from _landed(pair, extractor, reasoner, runtime)
+        memory = _memory(pair, extractor, reasoner, runtime)
+        yield memory
+        if memory.data.get("residency") == "all":
+            yield from _landed(pair, extractor, reasoner, runtime)
     except EdgeETError as exc:
         yield Finding(name=f"pair {pair}", status="problem", detail=exc.message, fix=exc.hint)
 

@@ -112,3 +112,23 @@ def test_rows_written_by_others_are_taken_as_exact(monkeypatch):
     step = c.binding.inputs["int8_scale.0.key"]
     back = c.binding.shared["past_int8.0.key"][:, :, :6] * step
     np.testing.assert_allclose(back, 3, rtol=0.02)
+
+
+def test_a_conversation_may_begin_with_a_single_row(monkeypatch):
+    monkeypatch.setattr(int8_cache, "_EXACT_RUNS", 4)
+    monkeypatch.setattr(int8_cache, "_SMALL_BYTES", 0)
+    c, rng = conversation(), np.random.default_rng(0)
+    truth = [np.zeros(SHAPE, np.float32) for _ in range(4)]
+    for past in range(12):
+        run(c, rng, truth, past, 1)
+        assert bool(c.binding.inputs[FLAG]) == (past >= 4)
+
+
+def test_int8_rows_count_once_they_are_written(monkeypatch):
+    monkeypatch.setattr(int8_cache, "_EXACT_RUNS", 0)
+    monkeypatch.setattr(int8_cache, "_SMALL_BYTES", 0)
+    c = conversation()
+    c.cache.before_many(0, 6)
+    assert c.cache.held_bytes == 0
+    c.cache.before_one(6)
+    assert c.cache.held_bytes == 7 * 4 * 2 * 8  # rows, buffers, heads, channels
