@@ -6,11 +6,13 @@ block-quantized weights with int8 arithmetic, logits of the last token only.
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +39,8 @@ class _Recipe:
     precision: str
     provider: str = "cpu"
     options: tuple[str, ...] = ()
+    searched: bool = False
+    """Whether scales are searched for, where the widths allow it."""
 
 
 # Scales and zero points by search, as llama.cpp finds them: 4 bits throughout come as near to the
@@ -54,8 +58,8 @@ _RECIPES = {
     "fp16": _Recipe("fp16", "cuda", options=(_PORTABLE,)),
     "int8": _Recipe("int8", options=(_INT8_ARITHMETIC,)),
     "w8a8": _Recipe("int8", options=(_INT8_ARITHMETIC,)),  # rewritten afterwards
-    "q4": _Recipe("int4", options=(_INT8_ARITHMETIC, *_SEARCHED, *_MIXED)),
-    "q4_pure": _Recipe("int4", options=(_INT8_ARITHMETIC, *_SEARCHED)),
+    "q4": _Recipe("int4", options=(_INT8_ARITHMETIC, *_MIXED), searched=True),
+    "q4_pure": _Recipe("int4", options=(_INT8_ARITHMETIC,), searched=True),
     "q4f16": _Recipe("int4", "cuda", options=(_PORTABLE, *_MIXED)),
 }
 
@@ -125,6 +129,8 @@ def export_decoder(
             path = out / f"decoder_model_merged_{precision}.onnx"
             options = ["exclude_embeds=true", "prune_lm_head=true", f"filename={path.name}"]
             options += recipe.options
+            if recipe.searched and _can_search(source, block):
+                options += _SEARCHED
             if recipe.precision.startswith("int"):
                 options.append(f"block_size={block}")
             built = Path(scratch) / precision
@@ -142,21 +148,27 @@ def export_decoder(
 
 
 def block_size(causal: PreTrainedModel) -> int:
-    """Return the largest block of which every input width is a multiple, twice at least.
+    """Return the largest block that divides every input width.
 
     A block carries 8 bytes of scale and sum in the packed layout, so large ones stream fewer bytes
-    per weight; a partial last block would be padded. The search for scales packs the zero points of
-    two blocks together, and fails where there is one.
+    per weight; a partial last block would be padded.
     """
-    config, spec = causal.config, decoder_spec(causal)
-    widths = (
-        config.hidden_size,
-        config.intermediate_size,
-        config.num_attention_heads * spec.head_dim,
-    )
-    return next(
-        (size for size in (128, 64, 32) if all(w % size == 0 and w > size for w in widths)), 32
-    )
+    widths = _input_widths(causal.config.to_dict())
+    return next((size for size in (128, 64, 32) if all(w % size == 0 for w in widths)), 32)
+
+
+def _input_widths(config: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Return how wide the inputs of a language model's products are, from its config.json."""
+    hidden, heads = config["hidden_size"], config["num_attention_heads"]
+    head_dim = config.get("head_dim") or hidden // heads
+    return hidden, config["intermediate_size"], heads * head_dim
+
+
+def _can_search(source: Path, block: int) -> bool:
+    """Return whether scales can be searched for: zero points are packed two blocks of a row at a
+    time, and onnxruntime's search fails where one is left over."""
+    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    return all(width % (2 * block) == 0 for width in _input_widths(config))
 
 
 def _build(source: Path, built: Path, recipe: _Recipe, options: list[str]) -> None:

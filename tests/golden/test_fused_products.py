@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path,
     folder = tmp_path_factory.mktemp("joined")
     checkpoint = make_extractor(folder / "checkpoint", "anyres_untied")
     options = ExtractorOptions(
-        precisions=Precisions(vision=("fp32",), decoder=PRECISIONS), allow_drift=True
+        precisions=Precisions(vision=("fp32",), decoder=PRECISIONS),
+        block_size=32,  # two in each row: scales and zero points can be searched
+        allow_drift=True,
     )
     made = {"joined": export_extractor(checkpoint, folder / "joined", options)}
     with pytest.MonkeyPatch.context() as patch:
@@ -93,3 +96,21 @@ def test_four_bits_throughout_are_the_smallest(
         r.precision: r.relative_error for r in artifacts["joined"][1].parity if r.part == "decoder"
     }
     assert errors["int8"] < errors["q4"] < errors["q4_pure"]
+
+
+def test_scales_are_searched_where_zero_points_pack_in_pairs(
+    artifacts: dict[str, tuple[Path, ExtractorManifest]], tmp_path: Path
+) -> None:
+    graph = onnx.load(path(artifacts["joined"], "q4_pure"), load_external_data=False).graph
+    products = [node for node in graph.node if node.op_type == "MatMulNBits"]
+    assert {len(node.input) for node in products} == {4}
+    config = tmp_path / "config.json"
+    for hidden, block, possible in ((896, 128, False), (896, 64, True), (1024, 128, True)):
+        config.write_text(
+            json.dumps(
+                {"hidden_size": hidden, "intermediate_size": 4864, "num_attention_heads": 14}
+                | {"head_dim": 64}
+                | ({"num_attention_heads": 16} if hidden == 1024 else {})
+            )
+        )
+        assert decoder._can_search(tmp_path, block) is possible
