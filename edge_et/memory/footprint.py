@@ -29,7 +29,7 @@ _PATCH_BYTES, _PATCH_PAIR_BYTES = 52_000, 64
 """A vision tower's activations: a patch's rows in its widest layer, and attention scores."""
 _ROW_WIDTHS = 30
 """A decoder's activations, in rows of its hidden size and float32."""
-_HEADS_PER_KV_HEAD, _SCORE_BYTES = 2, 5
+_HEADS_PER_KV_HEAD, _SCORE_BYTES = 2, 10
 _KV_BYTES = {"fp16": 2, "q4f16": 2}
 _GGUF_KV_BYTES = 2
 _VOCABULARY_BYTES = 166

@@ -282,13 +282,16 @@ def _seeing(
     stay = residency in ("all", "weights")
     loading = Line(name="copies made while loading", bytes=eyes.decoder_load_bytes)
     reads, writes = _prompt_tokens(eyes, size), _extractor_tokens(eyes, size)
+    # While tokens are written, as much as a prompt's run takes is not given back (measured).
+    activations = Line(name="decoder's activations", bytes=_decoder_work_bytes(eyes, size))
     prompt = [
         Line(name="extractor's KV cache", bytes=reads * eyes.kv_bytes_per_token),
-        Line(name="decoder's activations", bytes=_decoder_work_bytes(eyes, size)),
+        activations,
     ]
     text = [
         Line(name="extractor's KV cache", bytes=writes * eyes.kv_bytes_per_token),
         Line(name="the same in int8", bytes=writes * eyes.kv_int8_bytes_per_token),
+        activations,
     ]
     reading = Line(name="copies made while loading", bytes=eyes.vision_load_bytes)
     yield Phase(name="loading the vision tower", lines=(*base, vision[0], reading))
