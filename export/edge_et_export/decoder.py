@@ -153,7 +153,8 @@ def block_size(causal: PreTrainedModel) -> int:
     A block carries 8 bytes of scale and sum in the packed layout, so large ones stream fewer bytes
     per weight; a partial last block would be padded.
     """
-    widths = _input_widths(causal.config.to_dict())
+    names = ("hidden_size", "intermediate_size", "num_attention_heads", "head_dim")
+    widths = _input_widths({name: getattr(causal.config, name, None) for name in names})
     return next((size for size in (128, 64, 32) if all(w % size == 0 for w in widths)), 32)
 
 
