@@ -121,7 +121,7 @@ class DecoderStep:
         self._cache = [buffer for buffer in shared if buffer is not None]
         self._int8: Int8Cache | None = None
         if FLAG in session.input_dtypes:
-            self._int8 = Int8Cache(self._binding, self._cache)
+            self._int8 = Int8Cache(self._binding, self._cache, threads=session.threads)
         self._fixed: FixedStep | None = None
         if session.device != "cpu":
             self._fixed = FixedStep(

@@ -7,6 +7,8 @@ itself is read in float32 (docs/decisions/0008). Graphs that can do this take th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +30,10 @@ out the same, with them 298. By then the rounding, which costs as much as ten to
 _SMALL_BYTES = 16 * 1024 * 1024
 """An exact cache up to that size is a small part of what a token reads, and stays in use."""
 _TINY = 1e-12
+_ROWS_AT_ONCE = 16
+"""numpy reduces long rows faster than short ones: so many tokens count as one row."""
+_COPY_BYTES = 4 * 1024 * 1024
+"""Of a copy in float32 of rows to be rounded, a thread."""
 
 
 class Int8Cache:
@@ -36,9 +42,12 @@ class Int8Cache:
     Buffers of both sides are [1, kv_heads, capacity, head_dim], one a layer and part.
     """
 
-    def __init__(self, binding: Binding, exact: Sequence[Array]) -> None:
-        """Bind int8 buffers beside the `exact` ones; they take memory once rows are written."""
-        self._exact = exact
+    def __init__(self, binding: Binding, exact: Sequence[Array], *, threads: int) -> None:
+        """Bind int8 buffers beside the `exact` ones; they take memory once rows are written.
+
+        `threads`: to round with; numpy leaves the interpreter free meanwhile.
+        """
+        self._exact, self._threads = exact, threads
         self._on = np.array(False)
         binding.bind_input(FLAG, self._on)
         self._int8: list[Array] = []
@@ -72,8 +81,10 @@ class Int8Cache:
                 self.make_exact(past_tokens)
                 self._on[...], self._exact_tokens = False, past_tokens + 1
                 return
-            for exact, small, step in zip(self._exact, self._int8, self._steps, strict=True):
-                _round(exact, small, step, past_tokens)
+            with ThreadPoolExecutor(self._threads) as pool:
+                work = partial(_round, tokens=past_tokens)
+                for _ in pool.map(work, self._exact, self._int8, self._steps):
+                    pass
         self._on[...] = True
         self._exact_tokens = min(self._exact_tokens, past_tokens)
         self._int8_tokens = past_tokens + 1
@@ -108,11 +119,27 @@ def scale_names(layers: int) -> list[str]:
 
 
 def _round(exact: Array, buffer: Array, step: F32, tokens: int) -> None:
-    """Round the rows of all heads. A head at a time: its rows fit a core's cache."""
-    for head in range(exact.shape[1]):
-        rows: F32 = exact[0, head, :tokens]
-        largest = np.maximum(rows.max(axis=0, initial=0), -rows.min(axis=0, initial=0))
-        step[0, head, 0] = np.maximum(largest * (_MARGIN / _LEVELS), _TINY)
-        scaled = rows * (1 / step[0, head, 0])
+    """Round the rows of all heads, some heads at a time: their copy is what this takes in memory.
+
+    Not one at a time: threads that return to the interpreter so often wait for each other.
+    """
+    at_once = max(1, _COPY_BYTES // exact[0, 0, :tokens].nbytes)
+    for first in range(0, exact.shape[1], at_once):
+        heads = slice(first, first + at_once)
+        rows: F32 = exact[0, heads, :tokens]
+        step[0, heads] = np.maximum(_largest(rows) * (_MARGIN / _LEVELS), _TINY)
+        scaled = rows * (1 / step[0, heads])
         np.rint(scaled, out=scaled)
-        buffer[0, head, :tokens] = scaled
+        buffer[0, heads, :tokens] = scaled
+
+
+def _largest(rows: F32) -> F32:
+    """Return the largest absolute value of each channel of the rows [heads, n, head_dim], as
+    [heads, 1, head_dim]."""
+    heads, tokens, head_dim = rows.shape
+    whole = tokens // _ROWS_AT_ONCE * _ROWS_AT_ONCE
+    wide = rows[:, :whole].reshape(heads, -1, _ROWS_AT_ONCE * head_dim)
+    ends = np.concatenate([wide.max(axis=1, initial=0), -wide.min(axis=1, initial=0)], axis=1)
+    few = np.concatenate([ends.reshape(heads, -1, head_dim), np.abs(rows[:, whole:])], axis=1)
+    largest: F32 = few.max(axis=1, keepdims=True)
+    return largest

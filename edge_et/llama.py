@@ -197,14 +197,16 @@ class Context:
         Of what was read before, the blocks that the prompt begins with are kept. `stop` is asked
         between the layers of the model, so that a long prompt can be cancelled.
         """
-        whole = _whole_blocks(max(0, len(prompt) - 1))  # one is left to give the logits
-        kept = self._keep(prompt[:whole])
+        kept = self._keep(
+            prompt[: _whole_blocks(max(0, len(prompt) - 1))]
+        )  # one is left for the logits
+        whole = _whole_blocks(len(prompt))
         self.constrain(None)
         if self._sampler:
             self._api.llama_sampler_free(self._sampler)
         self._sampler = _sampler_chain(self._api, sampling)
         with self._stoppable(stop):
-            self._read_blocks(prompt[kept:whole])
+            self._read_blocks(prompt[kept:whole], logits=whole == len(prompt))
             self.feed(prompt[whole:])
         return kept
 
@@ -238,11 +240,13 @@ class Context:
         for first in range(0, len(tokens), _BATCH_TOKENS):
             self._decode(tokens[first : first + _BATCH_TOKENS])
 
-    def _read_blocks(self, tokens: Sequence[int]) -> None:
-        """Read whole blocks, for their trace in the KV cache alone."""
+    def _read_blocks(self, tokens: Sequence[int], *, logits: bool = False) -> None:
+        """Read whole blocks, for their trace in the KV cache and, where wanted, for the logits
+        after them."""
         for first in range(0, len(tokens), _BATCH_TOKENS):
             batch = tokens[first : first + _BATCH_TOKENS]
-            self._decode(batch, rows=0)
+            last = first + len(batch) == len(tokens)
+            self._decode(batch, rows=int(logits and last))
             self._in_blocks += len(batch)
 
     def take_back(self, tokens: int) -> None:

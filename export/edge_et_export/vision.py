@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_et.errors import VisionDrift
+from edge_et_export.fused_attention import one_node
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -22,18 +24,25 @@ def export_vision(
 ) -> dict[str, list[Path]]:
     """Write `vision_encoder_<precision>.onnx` into `out` for each; return their files.
 
-    The graph is traced once, in fp32, and validated by optimum; the others are made of it. Weights
-    above 2 GB lie in a file beside the graph.
+    They are made of a graph traced in fp32 and validated by optimum; fp16 of one without fused
+    attention, which onnxruntime has in fp16 on GPUs only. Weights above 2 GB lie in a file beside
+    the graph.
     """
     made = {}
-    with tempfile.TemporaryDirectory(prefix="edge-et-vision-", dir=out) as scratch:
-        traced = Path(scratch) / "vision.onnx"
-        _trace(module, traced)
-        for precision in precisions:
-            path = out / f"vision_encoder_{precision}.onnx"
-            _WRITERS[precision](traced, path)
-            made[precision] = sorted(out.glob(f"{path.name}*"))
-    return made
+    fused = [precision for precision in precisions if precision != "fp16"]
+    plain = [precision for precision in precisions if precision == "fp16"]
+    for group, attention in ((fused, one_node(module)), (plain, contextlib.nullcontext())):
+        if not group:
+            continue
+        with tempfile.TemporaryDirectory(prefix="edge-et-vision-", dir=out) as scratch:
+            traced = Path(scratch) / "vision.onnx"
+            with attention:
+                _trace(module, traced)
+            for precision in group:
+                path = out / f"vision_encoder_{precision}.onnx"
+                _WRITERS[precision](traced, path)
+                made[precision] = sorted(out.glob(f"{path.name}*"))
+    return {precision: made[precision] for precision in precisions}
 
 
 def _trace(module: PreTrainedModel, path: Path) -> None:

@@ -72,7 +72,7 @@ def test_200_questions_are_answered_the_same(reasoner: Reasoner) -> None:
     assert reused > 200 * BLOCK_TOKENS / 2
 
 
-@pytest.mark.parametrize("length", [65, 128, 129, 300, 700])
+@pytest.mark.parametrize("length", [64, 65, 128, 129, 300, 512, 700])
 def test_the_logits_are_the_same_bit_by_bit(context: llama.Context, length: int) -> None:
     rng = np.random.default_rng(length)
     prompt = rng.integers(0, 250, length).tolist()

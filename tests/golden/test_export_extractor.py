@@ -130,6 +130,8 @@ def test_the_vision_graph(exported: Exported) -> None:
     assert "ConvInteger" not in used
     assert used["FastGelu"] == 3  # one node in each layer
     assert "Tanh" not in used
+    assert used["MultiHeadAttention"] == 3
+    assert "Softmax" not in used
     assert used["MatMulInteger"] >= 3 * 6 + 2  # six in each layer, two in the projector
 
 

@@ -32,7 +32,7 @@ class FakeBinding:
 def conversation():
     binding = FakeBinding()
     exact = [np.zeros(SHAPE, np.float32) for _ in range(4)]
-    return SimpleNamespace(binding=binding, exact=exact, cache=Int8Cache(binding, exact))
+    return SimpleNamespace(binding=binding, exact=exact, cache=Int8Cache(binding, exact, threads=2))
 
 
 def run(c, rng, truth, past, count):
@@ -79,23 +79,24 @@ def test_every_run_reads_the_rows_that_were_written(runs, exact_runs):
             np.testing.assert_allclose(exact[:, :, :length], truth[part][:, :, :length], atol=0.2)
 
 
-def test_rows_are_rounded_to_within_half_a_step(monkeypatch):
+@pytest.mark.parametrize("rows", [12, 16, 17])  # fewer, as many and more than are reduced at once
+def test_rows_are_rounded_to_within_half_a_step(monkeypatch, rows):
     monkeypatch.setattr(int8_cache, "_EXACT_RUNS", 0)
     monkeypatch.setattr(int8_cache, "_SMALL_BYTES", 0)
     c = conversation()
     rng = np.random.default_rng(1)
     scales = 10.0 ** rng.integers(-3, 3, (1, 2, 1, 8))  # channels of very different sizes
     for exact in c.exact:
-        exact[:, :, :12] = rng.standard_normal((1, 2, 12, 8)) * scales
-    c.cache.before_many(0, 12)
-    c.cache.before_one(12)
+        exact[:, :, :rows] = rng.standard_normal((1, 2, rows, 8)) * scales
+    c.cache.before_many(0, rows)
+    c.cache.before_one(rows)
     for exact, (name, _), scale in zip(
         c.exact, int8_cache.int8_names(2), int8_cache.scale_names(2), strict=True
     ):
         step = c.binding.inputs[scale]
-        back = c.binding.shared[name][:, :, :12] * step
-        assert (np.abs(back - exact[:, :, :12]) <= step * 0.501).all()
-        largest = np.abs(exact[:, :, :12]).max(axis=2, keepdims=True)
+        back = c.binding.shared[name][:, :, :rows] * step
+        assert (np.abs(back - exact[:, :, :rows]) <= step * 0.501).all()
+        largest = np.abs(exact[:, :, :rows]).max(axis=2, keepdims=True)
         np.testing.assert_allclose(step * 127, largest * 1.5, rtol=1e-5)
 
 
