@@ -25,8 +25,12 @@ _TOKENIZER_PER_FILE = 4.3
 _VISION_LOAD = 0.45
 """Of an inline graph's bytes: what its parsing needs beside the weights."""
 _VISION_PER_FILE = 1.04
-_PATCH_BYTES, _PATCH_PAIR_BYTES = 52_000, 64
-"""A vision tower's activations: a patch's rows in its widest layer, and attention scores."""
+_FUSED_PATCH_BYTES, _PATCH_BYTES, _PATCH_PAIR_BYTES = 135_000, 52_000, 64
+"""A vision tower's activations: of a patch where attention is one node, else of a patch and of a
+pair of patches, for their score."""
+_FUSED_ATTENTION = "MultiHeadAttention"
+_NODES_BYTES = 16 * _MIB
+"""A graph's nodes lie before its weights, within this."""
 _ROW_WIDTHS = 30
 """A decoder's activations, in rows of its hidden size and float32."""
 _HEADS_PER_KV_HEAD, _SCORE_BYTES = 2, 10
@@ -88,7 +92,7 @@ def of_extractor(
     return ExtractorFootprint(
         vision_bytes=round(vision_bytes * _VISION_PER_FILE),
         vision_load_bytes=round(vision_bytes * _VISION_LOAD),
-        vision_work_bytes=patches * _PATCH_BYTES + patches**2 * _PATCH_PAIR_BYTES,
+        vision_work_bytes=_vision_work_bytes(folder / vision.path, patches),
         decoder_bytes=decoder_bytes,
         decoder_load_bytes=min(decoder_bytes, spec.vocab_size * spec.hidden_size),
         decoder_bytes_per_row=spec.hidden_size * 4 * _ROW_WIDTHS,
@@ -154,11 +158,21 @@ def _canvases(policy: ImagePolicy) -> list[tuple[int, int]]:
     return [(side * rows, side * columns) for rows in counts for columns in counts]
 
 
+def _vision_work_bytes(graph: Path, patches: int) -> int:
+    if _names(graph, _FUSED_ATTENTION):
+        return patches * _FUSED_PATCH_BYTES
+    return patches * _PATCH_BYTES + patches**2 * _PATCH_PAIR_BYTES
+
+
 def has_int8_cache(graph: Path) -> bool:
-    """Tell whether a decoder writes tokens from a cache in int8, by the names in the file: loading
-    it would take the weights beside it, too."""
-    with graph.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as names:
-        return names.find(FLAG.encode()) >= 0
+    """Tell whether a decoder writes tokens from a cache in int8."""
+    return _names(graph, FLAG)
+
+
+def _names(graph: Path, name: str) -> bool:
+    """Tell whether a name stands among a graph's nodes: to load it would take its weights, too."""
+    with graph.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        return text.find(name.encode(), 0, _NODES_BYTES) >= 0
 
 
 def _graph_bytes(folder: Path, part: Part) -> int:
