@@ -32,7 +32,7 @@ class RuntimeConfig:
     decoder_precision: str | None = None
     verify_hashes: bool = False
     """Hash every file against the manifest at load (reads all weights once)."""
-    cache_bytes: int = 512 * 2**20
+    cache_bytes: int = 768 * 2**20
     """What the extractor may keep in memory between two calls, so that a second question about an
     image starts where the image ends; 0: nothing. See docs/caches.md."""
     disk_cache: Path | None = None
