@@ -26,7 +26,7 @@ cut off there."""
 _EXACT_RUNS = 16
 """Tokens that are written exactly before. They are not like the prompt's (image rows, most of
 them), and the steps should fit them too: without them 289 of 300 extractions of the starter came
-out the same, with them 298. By then the rounding, which costs as much as ten tokens save, pays."""
+out the same, with them 298. By then the rounding pays, which costs what seven tokens save."""
 _SMALL_BYTES = 16 * 1024 * 1024
 """An exact cache up to that size is a small part of what a token reads, and stays in use."""
 _TINY = 1e-12

@@ -197,9 +197,8 @@ class Context:
         Of what was read before, the blocks that the prompt begins with are kept. `stop` is asked
         between the layers of the model, so that a long prompt can be cancelled.
         """
-        kept = self._keep(
-            prompt[: _whole_blocks(max(0, len(prompt) - 1))]
-        )  # one is left for the logits
+        before_last = _whole_blocks(max(0, len(prompt) - 1))  # one is read anew, for the logits
+        kept = self._keep(prompt[:before_last])
         whole = _whole_blocks(len(prompt))
         self.constrain(None)
         if self._sampler:

@@ -25,9 +25,10 @@ _TOKENIZER_PER_FILE = 4.3
 _VISION_LOAD = 0.45
 """Of an inline graph's bytes: what its parsing needs beside the weights."""
 _VISION_PER_FILE = 1.04
-_FUSED_PATCH_BYTES, _PATCH_BYTES, _PATCH_PAIR_BYTES = 135_000, 52_000, 64
-"""A vision tower's activations: of a patch where attention is one node, else of a patch and of a
-pair of patches, for their score."""
+_PATCH_BYTES, _PATCH_PAIR_BYTES = 52_000, 64
+"""A vision tower's activations: a patch's rows in its widest layer, and attention scores."""
+_FUSED_PATCH_BYTES = 135_000
+"""All of them, a patch, where attention is one node and no score is kept."""
 _FUSED_ATTENTION = "MultiHeadAttention"
 _NODES_BYTES = 16 * _MIB
 """A graph's nodes lie before its weights, within this."""

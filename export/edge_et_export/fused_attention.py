@@ -7,7 +7,8 @@ copies. onnxruntime's MultiHeadAttention works on tiles of the scores that stay 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 _NAME = "edge_et_one_node"
 _NODE = "com.microsoft::MultiHeadAttention"
+_OPERATOR = "edge_et::attention"
+_SCHEMA = "(Tensor query, Tensor key, Tensor value, int heads, float scaling) -> Tensor"
 
 
 @contextlib.contextmanager
@@ -55,26 +58,33 @@ def _attention(
         return mixed, None
     heads: int = module.num_heads  # the shape would be a traced number
     rows = [part.transpose(1, 2).flatten(2) for part in (query, key, value)]
-    mixed = _function().apply(*rows, heads, scaling)
+    mixed = _operator()(*rows, heads, scaling)
     return mixed.unflatten(2, (heads, -1)), None
 
 
-def _function() -> Any:
+@functools.cache
+def _operator() -> Callable[..., Tensor]:
+    """Return attention of rows [batch, patches, heads x head_dim] as an operator of torch's, once
+    it is known which node it becomes."""
     import torch
+    from torch.onnx.symbolic_helper import parse_args
+
+    operator: Callable[..., Tensor] = torch.library.custom_op(
+        _OPERATOR, _mixed, mutates_args=(), schema=_SCHEMA
+    )
+    symbolic = parse_args("v", "v", "v", "i", "f")(_node)
+    torch.onnx.register_custom_op_symbolic(_OPERATOR, symbolic, 1)
+    return operator
+
+
+def _mixed(query: Tensor, key: Tensor, value: Tensor, heads: int, scaling: float) -> Tensor:
     from torch.nn.functional import scaled_dot_product_attention
 
-    class OneNode(torch.autograd.Function):  # type: ignore[misc]
-        @staticmethod
-        def forward(
-            ctx: Any, query: Tensor, key: Tensor, value: Tensor, heads: int, scaling: float
-        ) -> Tensor:
-            q, k, v = (p.unflatten(2, (heads, -1)).transpose(1, 2) for p in (query, key, value))
-            mixed: Tensor = scaled_dot_product_attention(q, k, v, scale=scaling)
-            return mixed.transpose(1, 2).flatten(2)
+    q, k, v = (rows.unflatten(2, (heads, -1)).transpose(1, 2) for rows in (query, key, value))
+    mixed: Tensor = scaled_dot_product_attention(q, k, v, scale=scaling)
+    return mixed.transpose(1, 2).flatten(2)
 
-        @staticmethod
-        def symbolic(g: Any, query: Any, key: Any, value: Any, heads: int, scaling: float) -> Any:
-            node = g.op(_NODE, query, key, value, num_heads_i=heads, scale_f=scaling)
-            return node.setType(query.type())
 
-    return OneNode
+def _node(graph: Any, query: Any, key: Any, value: Any, heads: int, scaling: float) -> Any:
+    node = graph.op(_NODE, query, key, value, num_heads_i=heads, scale_f=scaling)
+    return node.setType(query.type())

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from edge_et.cli.options import runtime_config
 from edge_et.errors import MemoryImpossible
 from edge_et.manifest import ImagePolicy
+from edge_et.memory import footprint
 from edge_et.memory.footprint import ExtractorFootprint, ReasonerFootprint, image_tokens
 from edge_et.memory.plan import MIB, Demand, MemoryPlan, plan_memory
 
@@ -164,3 +165,15 @@ def test_sizes(text, size_bytes):
 def test_what_is_no_size(text):
     with pytest.raises(typer.BadParameter):
         runtime_config("cpu", None, max_memory=text)
+
+
+@pytest.mark.parametrize(("nodes", "patch_bytes"), [(b"MultiHeadAttention", 135_000), (b"", None)])
+def test_fused_attention_keeps_no_scores(tmp_path, nodes, patch_bytes):
+    graph = tmp_path / "vision.onnx"
+    weights = b"MultiHeadAttention" + bytes(100)  # that far behind, it is a weight's bytes
+    graph.write_bytes(b"nodes" + nodes + bytes(footprint._NODES_BYTES) + weights)
+    found = [footprint._vision_work_bytes(graph, patches) for patches in (729, 1458)]
+    if patch_bytes is not None:
+        assert found == [729 * patch_bytes, 1458 * patch_bytes]
+    else:
+        assert found[1] - 2 * found[0] == 2 * 729**2 * 64  # scores grow with the square
