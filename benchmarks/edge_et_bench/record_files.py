@@ -12,6 +12,8 @@ from edge_et.errors import InputError
 from edge_et.plain import Mismatch, build
 from edge_et_bench.records import Run, Sample
 
+_WRITE = "write some: edge-et bench --format jsonl --out FILE"
+
 
 def to_json(runs: Iterable[Run]) -> str:
     return json.dumps([asdict(run) for run in runs], ensure_ascii=False, indent=1) + "\n"
@@ -38,13 +40,14 @@ def read_runs(path: Path) -> tuple[Run, ...]:
         raise InputError(f"{path} cannot be read: {exc}") from exc
     try:
         if text.lstrip().startswith("["):
-            return tuple(run_of(raw, f"{path}[{i}]") for i, raw in enumerate(json.loads(text)))
-        return _of_lines(path, text)
+            runs = tuple(run_of(raw, f"{path}[{i}]") for i, raw in enumerate(json.loads(text)))
+        else:
+            runs = _of_lines(path, text)
     except (Mismatch, json.JSONDecodeError) as exc:
-        raise InputError(
-            f"{path} holds no benchmark runs: {exc}",
-            hint="write some: edge-et bench --format jsonl --out FILE",
-        ) from exc
+        raise InputError(f"{path} holds no benchmark runs: {exc}", hint=_WRITE) from exc
+    if not runs:
+        raise InputError(f"{path} holds no benchmark runs", hint=_WRITE)
+    return runs
 
 
 def _of_lines(path: Path, text: str) -> tuple[Run, ...]:

@@ -87,6 +87,14 @@ def test_a_sample_needs_its_run(tmp_path):
         read_runs(tmp_path / "nothing")
 
 
+@pytest.mark.parametrize("text", ["", "\n", "[]"])
+def test_a_file_without_runs_is_refused(tmp_path, text):
+    path = tmp_path / "runs"
+    path.write_text(text)
+    with pytest.raises(InputError, match="holds no benchmark runs"):
+        read_runs(path)
+
+
 @pytest.mark.parametrize(
     "fields",
     [
