@@ -111,6 +111,9 @@ class Session:
         options.inter_op_num_threads = 1
         options.log_severity_level = ERRORS_ONLY
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        # Without VNNI, x86 adds two uint8 x int8 products in 16 bits, which overflow. This takes
+        # kernels that do not there, and changes nothing elsewhere (docs/decisions/0011).
+        options.add_session_config_entry("session.x64quantprecision", "1")
         if not spin:
             options.add_session_config_entry("session.force_spinning_stop", "1")
         self.path, self.device, self.threads = path, device, threads
