@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edge_et.registry import Kind
     from edge_et_export.origin import Origin
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, rich_markup_mode=None)
 
 Folder = Annotated[
     str,

@@ -12,7 +12,7 @@ import typer
 from edge_et.cli.failures import failures
 from edge_et_export.parity import report_line
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

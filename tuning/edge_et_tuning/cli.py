@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edge_et.config import GenerationConfig
     from edge_et_tuning.evaluation import Evaluation
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, rich_markup_mode=None)
 
 
 @app.command()
