@@ -34,6 +34,8 @@ _ROWS_AT_ONCE = 16
 """numpy reduces long rows faster than short ones: so many tokens count as one row."""
 _COPY_BYTES = 4 * 1024 * 1024
 """Of a copy in float32 of rows to be rounded, a thread."""
+_MOST_THREADS = 4
+"""More read no faster than memory gives, and each takes a copy."""
 
 
 class Int8Cache:
@@ -45,9 +47,9 @@ class Int8Cache:
     def __init__(self, binding: Binding, exact: Sequence[Array], *, threads: int) -> None:
         """Bind int8 buffers beside the `exact` ones; they take memory once rows are written.
 
-        `threads`: to round with; numpy leaves the interpreter free meanwhile.
+        `threads`: that there are to round with; numpy leaves the interpreter free meanwhile.
         """
-        self._exact, self._threads = exact, threads
+        self._exact, self._threads = exact, min(threads, _MOST_THREADS)
         self._on = np.array(False)
         binding.bind_input(FLAG, self._on)
         self._int8: list[Array] = []
@@ -102,6 +104,11 @@ class Int8Cache:
     def replaced(self, tokens: int) -> None:
         """Note that others wrote the first rows of the exact buffers, and only those are valid."""
         self._exact_tokens, self._int8_tokens = tokens, 0
+
+
+def rounding_bytes(threads: int) -> int:
+    """Return what the copies take while the cache is rounded."""
+    return min(threads, _MOST_THREADS) * _COPY_BYTES
 
 
 def int8_names(layers: int) -> list[tuple[str, str]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -21,12 +20,14 @@ from edge_et.errors import (
     InferenceFailed,
     LoadFailed,
 )
+from edge_et.gguf_header import GGUFHeader
 from edge_et.llama_grammar import Grammar
 from edge_et.llama_library import (
     UsedDevice,
+    are_relaid,
     complaints,
     forget_errors,
-    has_amx,
+    relays,
     runtime,
 )
 from edge_et.reflexive import NO_IDS, IntArray
@@ -45,9 +46,10 @@ _ABORTED = 2
 class Model:
     """The weights and the vocabulary of one GGUF file."""
 
-    def __init__(self, path: Path, device: UsedDevice, gpu_layers: int = 0) -> None:
-        """Raises LoadFailed. The caller has read the header: `edge_et.gguf_header`."""
-        self.path, self.device, self.gpu_layers = path, device, gpu_layers
+    def __init__(self, header: GGUFHeader, device: UsedDevice, gpu_layers: int = 0) -> None:
+        """Raises LoadFailed."""
+        self.path, self.device, self.gpu_layers = header.path, device, gpu_layers
+        self._copied = gpu_layers == 0 and are_relaid(header)
         self._api = runtime()
         self._model: Any = None
         self.open()
@@ -61,8 +63,9 @@ class Model:
         api, path = self._api, self.path
         params = api.llama_model_default_params()
         params.n_gpu_layers = self.gpu_layers
-        # Re-laid weights: faster, but with AMX the build may crash (docs/decisions/0002).
-        params.use_extra_bufts = not has_amx()
+        params.use_extra_bufts = relays()
+        if self._copied:
+            params.load_mode = api.LLAMA_LOAD_MODE_NONE
         forget_errors()
         self._model = api.llama_model_load_from_file(str(path).encode(), params)
         if not self._model:

@@ -6,11 +6,14 @@ import collections
 import ctypes
 import functools
 import logging
+import platform
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Literal
 
 from edge_et.config import Device
 from edge_et.errors import DeviceUnavailable, MissingDependency
+from edge_et.gguf_header import GGUFHeader
 
 UsedDevice = Literal["cpu", "cuda", "gpu"]
 """`gpu`: llama.cpp was built for another accelerator than CUDA (Metal, Vulkan …)."""
@@ -19,6 +22,12 @@ _log = logging.getLogger(__name__)
 # ggml's levels; it reports every tensor as INFO, and WARN is mostly advice to its own developers.
 _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.INFO, 4: logging.ERROR}
 _GPU_KINDS = (1, 2)
+_RELAID = {2, 12, 20}
+"""ggml's Q4_0, Q4_K and IQ4_NL, with AVX2. A type that is missing here costs memory, one that is
+wrongly here a file that is read in place of mapped; neither changes a number."""
+_RELAID_ON_ARM = _RELAID | {8, 13, 14}
+"""Q8_0, Q5_K and Q6_K as well."""
+_ARM = {"arm64", "aarch64"}
 _recent_errors: collections.deque[str] = collections.deque(maxlen=4)
 _kept: list[object] = []
 """Callbacks of which C holds only the pointer."""
@@ -68,9 +77,20 @@ def build() -> str | None:
     return "ggml " + " ".join(words)
 
 
-def has_amx() -> bool:
-    """Return whether the build uses Intel's matrix tiles."""
-    return features().get("AMX_INT8", False)
+def relays() -> bool:
+    """Return whether weights may be laid out anew for the processor: faster, but a build with
+    Intel's matrix tiles, which come with it, may crash (docs/decisions/0002)."""
+    return not features().get("AMX_INT8", False)
+
+
+def are_relaid(header: GGUFHeader) -> bool:
+    """Return whether most of a model's weights are laid out anew while it is loaded on the CPU.
+
+    What they were made of is then never read again. Mapped, it would stay in memory beside them.
+    """
+    types = _RELAID_ON_ARM if platform.machine().lower() in _ARM else _RELAID
+    sizes = [(prod(t.shape), t.type in types) for t in header.tensors]
+    return relays() and 2 * sum(n for n, anew in sizes if anew) > sum(n for n, _ in sizes)
 
 
 def resolve_device(wanted: Device) -> UsedDevice:

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from edge_et import interruptible
+from edge_et import interruptible, saturation
 from edge_et.errors import (
     DeviceUnavailable,
     EdgeETError,
@@ -49,6 +49,7 @@ _NUMPY_TYPES = {
 }
 ERRORS_ONLY = 3
 SEE_WHAT_WORKS = "see what works: edge-et doctor; or run on the CPU: --device cpu"
+_SHRINK = ("memory.enable_memory_arena_shrinkage", "cpu:0")
 _NOT_CAPTURED = -1
 
 
@@ -111,9 +112,8 @@ class Session:
         options.inter_op_num_threads = 1
         options.log_severity_level = ERRORS_ONLY
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-        # Without VNNI, x86 adds two uint8 x int8 products in 16 bits, which overflow. This takes
-        # kernels that do not there, and changes nothing elsewhere (docs/decisions/0011).
-        options.add_session_config_entry("session.x64quantprecision", "1")
+        if saturation.saturates(ort):
+            options.add_session_config_entry(*saturation.OPTION)
         if not spin:
             options.add_session_config_entry("session.force_spinning_stop", "1")
         self.path, self.device, self.threads = path, device, threads
@@ -188,11 +188,16 @@ class Session:
     def run(
         self, feeds: Mapping[str, Array], output: str, cancelled: Callable[[], bool] | None = None
     ) -> Array:
-        """Run once and return the output of that name. Asks `cancelled` meanwhile, and raises
-        Cancelled between two nodes of the graph."""
+        """Run once, give the activations' memory back, and return the output of that name.
+
+        Asks `cancelled` meanwhile, and raises Cancelled between two nodes of the graph.
+        """
         with _inference(self.path):
-            session = self._live()
-            results = _run(lambda options: session.run([output], dict(feeds), options), cancelled)
+            session, options = self._live(), runtime().RunOptions()
+            options.add_run_config_entry(*_SHRINK)
+            results = _run(
+                lambda options: session.run([output], dict(feeds), options), cancelled, options
+            )
         array: Array = results[0]
         return array
 
@@ -303,7 +308,7 @@ class Binding:
         """
 
         options = self._options(None)
-        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        options.add_run_config_entry(*_SHRINK)
 
         def work(options: Any) -> None:
             self._session.run_with_iobinding(self._binding, options)
@@ -312,12 +317,9 @@ class Binding:
             _run(work, cancelled, options)
 
 
-def _run(
-    work: Callable[[Any], _T], cancelled: Callable[[], bool] | None, options: Any = None
-) -> _T:
+def _run(work: Callable[[Any], _T], cancelled: Callable[[], bool] | None, options: Any) -> _T:
     """Call `work` with the options of one run; stop it between two nodes once `cancelled` says
     so."""
-    options = options or runtime().RunOptions()
     if cancelled is None:
         return work(options)
 

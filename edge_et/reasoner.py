@@ -100,7 +100,7 @@ class Reasoner:
         require_chat(header)
         device = llama_library.resolve_device(runtime.device)
         gpu = None if device == "cpu" else offload.choose(header, runtime.gpu_layers)
-        model = llama.Model(path, device, 0 if gpu is None else gpu.layers)
+        model = llama.Model(header, device, 0 if gpu is None else gpu.layers)
         reasoner = cls(model, manifest=manifest, threads=runtime.threads or _threads_for(path))
         reasoner.offload = gpu
         reasoner.lookup = runtime.lookup and model.goes_back

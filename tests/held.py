@@ -10,6 +10,7 @@ import numpy as np
 
 import edge_et
 from edge_et.constrained import Held, write_held
+from edge_et.gguf_header import read_header
 from edge_et.llama import Model
 from edge_et.llama_grammar import Grammar
 from edge_et.reflexive import IntArray
@@ -21,7 +22,7 @@ STARTER = Path(edge_et.__file__).parent / "models" / "starter" / "reasoner" / "r
 
 @functools.cache
 def vocabulary() -> Model:
-    return Model(STARTER, "cpu")
+    return Model(read_header(STARTER), "cpu")
 
 
 class Spelling:

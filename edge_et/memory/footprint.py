@@ -10,11 +10,13 @@ import mmap
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_et import tiling
+from edge_et import saturation, tiling
 from edge_et.errors import ImageError
 from edge_et.gguf_header import GGUFHeader
-from edge_et.int8_cache import FLAG
+from edge_et.int8_cache import FLAG, rounding_bytes
 from edge_et.manifest import ExtractorManifest, ImagePolicy, Part
+from edge_et.ort import runtime
+from edge_et.threads import usable_threads
 
 _MIB = 1024 * 1024
 _ORT_BYTES = 26 * _MIB
@@ -22,17 +24,22 @@ _ORT_BYTES = 26 * _MIB
 _LLAMA_BYTES = 5 * _MIB
 _TOKENIZER_PER_FILE = 4.3
 """Memory of a tokenizer, per byte of its tokenizer.json."""
-_VISION_LOAD = 0.45
-"""Of an inline graph's bytes: what its parsing needs beside the weights."""
+_VISION_LOAD = 0.9
+"""Of an inline graph's bytes: what its parsing needs beside the weights. Half of it at the first
+time, all of it when the graph was released and comes back."""
+_UINT8_LOAD = 0.6
+"""Of a graph's bytes, where its int8 weights are turned into uint8 (`edge_et.saturation`)."""
+_INT8_WEIGHTS = {"int8": "vision_encoder", "w8a8": "decoder"}
+"""Precision -> the graph that has such weights in it: a decoder in int8 has them in blocks."""
 _VISION_PER_FILE = 1.04
 _PATCH_BYTES, _PATCH_PAIR_BYTES = 52_000, 64
 """A vision tower's activations: a patch's rows in its widest layer, and attention scores."""
-_FUSED_PATCH_BYTES = 135_000
+_FUSED_PATCH_BYTES = 110_000
 """All of them, a patch, where attention is one node and no score is kept."""
 _FUSED_ATTENTION = "MultiHeadAttention"
 _NODES_BYTES = 16 * _MIB
 """A graph's nodes lie before its weights, within this."""
-_ROW_WIDTHS = 30
+_ROW_WIDTHS = 50
 """A decoder's activations, in rows of its hidden size and float32."""
 _HEADS_PER_KV_HEAD, _SCORE_BYTES = 2, 10
 _KV_BYTES = {"fp16": 2, "q4f16": 2}
@@ -50,9 +57,10 @@ class ExtractorFootprint:
     vision_load_bytes: int
     """More than that while it is loaded."""
     vision_work_bytes: int
+    """While an image is encoded."""
     decoder_bytes: int
     decoder_load_bytes: int
-    """The largest matrix is there twice while it is packed."""
+    """The largest matrix is there twice while it is packed, or int8 weights beside uint8 ones."""
     decoder_bytes_per_row: int
     """Activations of one row of a prefill run."""
     decoder_bytes_per_score: int
@@ -60,6 +68,8 @@ class ExtractorFootprint:
     kv_bytes_per_token: int
     kv_int8_bytes_per_token: int
     """Of the second cache, from which tokens are written; 0 where the graph has none."""
+    rounding_bytes: int
+    """While that one is made of the first."""
     context_tokens: int
     image_tokens: dict[int, int]
     """Tiles of a grid -> image tokens at most, of all grids of so many tiles."""
@@ -90,16 +100,21 @@ def of_extractor(
     patches = policy.patches_per_side**2
     kv_values = 2 * spec.layers * spec.kv_heads * spec.head_dim
     tokenizer_bytes = (folder / "tokenizer.json").stat().st_size
+    has_int8 = has_int8_cache(folder / decoder.path)
     return ExtractorFootprint(
         vision_bytes=round(vision_bytes * _VISION_PER_FILE),
-        vision_load_bytes=round(vision_bytes * _VISION_LOAD),
+        vision_load_bytes=round(vision_bytes * _VISION_LOAD) + _uint8_bytes(vision, vision_bytes),
         vision_work_bytes=_vision_work_bytes(folder / vision.path, patches),
         decoder_bytes=decoder_bytes,
-        decoder_load_bytes=min(decoder_bytes, spec.vocab_size * spec.hidden_size),
+        decoder_load_bytes=max(
+            min(decoder_bytes, spec.vocab_size * spec.hidden_size),
+            _uint8_bytes(decoder, decoder_bytes),
+        ),
         decoder_bytes_per_row=spec.hidden_size * 4 * _ROW_WIDTHS,
         decoder_bytes_per_score=spec.kv_heads * _HEADS_PER_KV_HEAD * _SCORE_BYTES,
         kv_bytes_per_token=kv_values * _KV_BYTES.get(decoder.precision, 4),
-        kv_int8_bytes_per_token=kv_values if has_int8_cache(folder / decoder.path) else 0,
+        kv_int8_bytes_per_token=kv_values if has_int8 else 0,
+        rounding_bytes=rounding_bytes(usable_threads()) if has_int8 else 0,
         context_tokens=spec.context_tokens,
         image_tokens=image_tokens(policy),
         default_max_tiles=policy.default_max_tiles,
@@ -157,6 +172,11 @@ def _canvases(policy: ImagePolicy) -> list[tuple[int, int]]:
         return [(side, side)]
     counts = range(1, -(-policy.longest_edge_px // side) + 1)
     return [(side * rows, side * columns) for rows in counts for columns in counts]
+
+
+def _uint8_bytes(part: Part, graph_bytes: int) -> int:
+    turned = _INT8_WEIGHTS.get(part.precision) == part.role and saturation.saturates(runtime())
+    return round(graph_bytes * _UINT8_LOAD) if turned else 0
 
 
 def _vision_work_bytes(graph: Path, patches: int) -> int:

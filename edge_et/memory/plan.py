@@ -268,7 +268,7 @@ class _Planner:
             yield from _seeing(eyes, base + beside, residency, size, demand)
         kept: list[Line] = []
         if eyes is not None and residency in ("all", "weights"):
-            kept = [*_vision(eyes), _decoder(eyes)]
+            kept = [_tower(eyes), _decoder(eyes)]
         if self._reasoner is not None:
             yield Phase(name="thinking", lines=(*base, *kept, *thinker, *context))
 
@@ -277,7 +277,8 @@ def _seeing(
     eyes: ExtractorFootprint, base: list[Line], residency: Residency, size: _Size, demand: Demand
 ) -> Iterator[Phase]:
     """Yield the phases of the extractor beside `base`."""
-    vision, decoder = _vision(eyes), [_decoder(eyes)]
+    tower, decoder = [_tower(eyes)], [_decoder(eyes)]
+    working = Line(name="vision tower's activations", bytes=eyes.vision_work_bytes)
     image = [Line(name="image", bytes=2 * _RGB_BYTES * demand.image_px)]
     stay = residency in ("all", "weights")
     loading = Line(name="copies made while loading", bytes=eyes.decoder_load_bytes)
@@ -291,22 +292,21 @@ def _seeing(
     text = [
         Line(name="extractor's KV cache", bytes=writes * eyes.kv_bytes_per_token),
         Line(name="the same in int8", bytes=writes * eyes.kv_int8_bytes_per_token),
+        Line(name="copies made while rounding", bytes=eyes.rounding_bytes),
         activations,
     ]
     reading = Line(name="copies made while loading", bytes=eyes.vision_load_bytes)
-    yield Phase(name="loading the vision tower", lines=(*base, vision[0], reading))
-    yield Phase(name="seeing", lines=(*base, *vision, *(decoder if stay else ()), *image))
-    before = vision if stay else []
+    yield Phase(name="loading the vision tower", lines=(*base, *tower, reading))
+    beside = decoder if stay else []
+    yield Phase(name="seeing", lines=(*base, *tower, working, *beside, *image))
+    before = tower if stay else []
     yield Phase(name="loading the decoder", lines=(*base, *before, *decoder, *image, loading))
     for name, work in (("reading the prompt", prompt), ("writing the extraction", text)):
         yield Phase(name=name, lines=(*base, *before, *decoder, *image, *work))
 
 
-def _vision(eyes: ExtractorFootprint) -> list[Line]:
-    return [
-        Line(name="vision tower", bytes=eyes.vision_bytes),
-        Line(name="vision tower's activations", bytes=eyes.vision_work_bytes),
-    ]
+def _tower(eyes: ExtractorFootprint) -> Line:
+    return Line(name="vision tower", bytes=eyes.vision_bytes)
 
 
 def _decoder(eyes: ExtractorFootprint) -> Line:

@@ -84,7 +84,7 @@ def _try(source: Path) -> None:
     """Load the file and read a few tokens: logits must come, and be numbers."""
     import numpy as np
 
-    model = llama.Model(source, "cpu")
+    model = llama.Model(read_header(source), "cpu")
     try:
         ids = model.tokenize("Question: 2 + 2?\nAnswer:", True)
         context = llama.Context(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_et.errors import TokenizerMismatch
+from edge_et.gguf_header import read_header
 from edge_et.manifest import Parity
 from edge_et.prompts import reasoning_prompt
 from edge_et_export.reference import GREEDY_TOKENS, greedy_tokens
@@ -54,7 +55,7 @@ def check(
         )
     )
     reference, ids = greedy_tokens(model, {"input_ids": torch.tensor([prompt])})
-    ours = llama.Model(path, "cpu")
+    ours = llama.Model(read_header(path), "cpu")
     try:
         _check_tokens(ours, tokenizer, stop_ids)
         context = llama.Context(

@@ -13,6 +13,7 @@ from edge_et import llama
 from edge_et.ahead import Ahead
 from edge_et.chain import Chain
 from edge_et.config import GenerationConfig, RuntimeConfig, SamplingConfig
+from edge_et.gguf_header import read_header
 from edge_et.reasoner import Reasoner
 from edge_et.reflexive import NO_IDS
 
@@ -57,7 +58,7 @@ def test_repetition_is_copied(chain):
 
 def test_what_is_taken_back_leaves_no_trace() -> None:
     """After drafts that were wrong, the logits are as if they had never been read."""
-    model = llama.Model(STARTER, "cpu")
+    model = llama.Model(read_header(STARTER), "cpu")
     context = llama.Context(model, context_tokens=512, threads=1)
     prompt = [7 + n % 9 for n in range(70)]
     rng = np.random.default_rng(0)

@@ -14,6 +14,7 @@ from edge_et import llama
 from edge_et.chain import Chain
 from edge_et.config import GenerationConfig, RuntimeConfig, SamplingConfig
 from edge_et.errors import Cancelled
+from edge_et.gguf_header import read_header
 from edge_et.llama import BLOCK_TOKENS
 from edge_et.reasoner import Reasoner
 
@@ -52,7 +53,7 @@ def reasoner() -> Generator[Reasoner]:
 
 @pytest.fixture
 def context() -> Generator[llama.Context]:
-    model = llama.Model(STARTER, "cpu")
+    model = llama.Model(read_header(STARTER), "cpu")
     context = llama.Context(model, context_tokens=1024, threads=2)
     yield context
     context.close()

@@ -185,8 +185,9 @@ def read_by_transformers(checkpoint: Path, architecture: str) -> tuple[list[int]
 def read_by_llama_cpp(path: Path, ids: list[int]) -> Any:
     from edge_et import llama
     from edge_et.config import SamplingConfig
+    from edge_et.gguf_header import read_header
 
-    model = llama.Model(path, "cpu")
+    model = llama.Model(read_header(path), "cpu")
     context = llama.Context(model, context_tokens=len(ids), threads=1)
     context.start(ids[:_FIRST], SamplingConfig(), lambda: False)
     logits = [context.logits()]

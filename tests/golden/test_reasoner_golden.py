@@ -20,6 +20,7 @@ from edge_et.errors import (
     LoadFailed,
     MissingArtifact,
 )
+from edge_et.gguf_header import read_header
 from edge_et.manifest import FILE_NAME
 from edge_et.reasoner import Reasoner
 from tests.tiny import REASONER_VARIANTS, make_reasoner
@@ -72,7 +73,7 @@ def twins(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Generator[Tw
 
 @pytest.fixture
 def context(twins: Twins) -> Generator[llama.Context]:
-    model = llama.Model(twins.folder / "reasoner.gguf", "cpu")
+    model = llama.Model(read_header(twins.folder / "reasoner.gguf"), "cpu")
     context = llama.Context(model, context_tokens=512, threads=1)
     yield context
     context.close()

@@ -10,6 +10,7 @@ import pytest
 
 from edge_et import llama
 from edge_et.config import SamplingConfig
+from edge_et.gguf_header import read_header
 
 gguf = pytest.importorskip("gguf")
 WIDTH, INNER, STATE, RANK, CONV, WORDS, LAYERS = 64, 128, 16, 4, 4, 96, 2
@@ -64,7 +65,7 @@ def write_mamba(path: Path) -> None:
 @pytest.fixture
 def context(tmp_path: Path) -> Generator[llama.Context]:
     write_mamba(tmp_path / "mamba.gguf")
-    model = llama.Model(tmp_path / "mamba.gguf", "cpu")
+    model = llama.Model(read_header(tmp_path / "mamba.gguf"), "cpu")
     context = llama.Context(model, context_tokens=512, threads=1)
     yield context
     context.close()

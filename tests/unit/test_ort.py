@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from edge_et import ort, providers
+from edge_et import ort, providers, saturation
 from edge_et.config import RuntimeConfig
 from edge_et.errors import Cancelled, DeviceUnavailable, InferenceFailed, LoadFailed
 
@@ -54,6 +54,22 @@ def test_a_session_runs(session: ort.Session) -> None:
     assert session.input_dtypes == {"x": np.dtype(np.float32)}
     assert session.output_shapes == {"y": (1,)}
     assert (session.device, session.threads) == ("cpu", 1)
+
+
+@pytest.mark.parametrize(("saturates", "wanted"), [(True, "1"), (False, "")])
+def test_uint8_kernels_are_asked_for_only_where_int8_sums_overflow(
+    saturates: bool, wanted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """VNNI and AMX have none: there, the option would take their kernels away."""
+    monkeypatch.setattr(saturation, "saturates", lambda runtime: saturates)
+    path = tmp_path / "double.onnx"
+    path.write_bytes(providers._PROBE_MODEL)
+    options = ort.Session(path, "cpu", 1)._options
+    try:
+        found = options.get_session_config_entry(saturation.OPTION[0])
+    except RuntimeError:  # it is not there
+        found = ""
+    assert found == wanted
 
 
 def test_a_bound_session_writes_in_place(session: ort.Session) -> None:

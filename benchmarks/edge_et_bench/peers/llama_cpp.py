@@ -41,9 +41,9 @@ class LlamaCpp:
         return (self._path, self._mmproj) if self._mmproj else (self._path,)
 
     def load(self) -> None:
-        read_header(self._path)  # llama.cpp says less about what is wrong with a file
+        header = read_header(self._path)
         device = llama_library.resolve_device(self._configuration.device)
-        self._model = llama.Model(self._path, device)
+        self._model = llama.Model(header, device)
         if self._mmproj is not None:
             self._eyes = Eyes(self._mmproj, self._model, self._threads)
 
