@@ -19,8 +19,9 @@ from edge_et.ort import runtime
 from edge_et.threads import usable_threads
 
 _MIB = 1024 * 1024
-_ORT_BYTES = 26 * _MIB
-"""Pages of onnxruntime's library that running touches, and its threads."""
+_ORT_BYTES = 16 * _MIB
+"""Pages of onnxruntime's library that running touches, and its threads; beside what asking for
+overflows (`edge_et.saturation`) has touched before a plan is made."""
 _LLAMA_BYTES = 5 * _MIB
 _TOKENIZER_PER_FILE = 4.3
 """Memory of a tokenizer, per byte of its tokenizer.json."""
@@ -41,7 +42,8 @@ _NODES_BYTES = 16 * _MIB
 """A graph's nodes lie before its weights, within this."""
 _ROW_WIDTHS = 50
 """A decoder's activations, in rows of its hidden size and float32."""
-_HEADS_PER_KV_HEAD, _SCORE_BYTES = 2, 10
+_HEADS_PER_KV_HEAD, _SCORE_BYTES = 2, 12
+_DECODER_PER_FILE = 1.02
 _KV_BYTES = {"fp16": 2, "q4f16": 2}
 _GGUF_KV_BYTES = 2
 _VOCABULARY_BYTES = 166
@@ -61,6 +63,8 @@ class ExtractorFootprint:
     decoder_bytes: int
     decoder_load_bytes: int
     """The largest matrix is there twice while it is packed, or int8 weights beside uint8 ones."""
+    row_bytes: int
+    """A token's features or embedding, in float32."""
     decoder_bytes_per_row: int
     """Activations of one row of a prefill run."""
     decoder_bytes_per_score: int
@@ -105,11 +109,12 @@ def of_extractor(
         vision_bytes=round(vision_bytes * _VISION_PER_FILE),
         vision_load_bytes=round(vision_bytes * _VISION_LOAD) + _uint8_bytes(vision, vision_bytes),
         vision_work_bytes=_vision_work_bytes(folder / vision.path, patches),
-        decoder_bytes=decoder_bytes,
+        decoder_bytes=round(decoder_bytes * _DECODER_PER_FILE),
         decoder_load_bytes=max(
             min(decoder_bytes, spec.vocab_size * spec.hidden_size),
             _uint8_bytes(decoder, decoder_bytes),
         ),
+        row_bytes=spec.hidden_size * 4,
         decoder_bytes_per_row=spec.hidden_size * 4 * _ROW_WIDTHS,
         decoder_bytes_per_score=spec.kv_heads * _HEADS_PER_KV_HEAD * _SCORE_BYTES,
         kv_bytes_per_token=kv_values * _KV_BYTES.get(decoder.precision, 4),
@@ -175,7 +180,8 @@ def _canvases(policy: ImagePolicy) -> list[tuple[int, int]]:
 
 
 def _uint8_bytes(part: Part, graph_bytes: int) -> int:
-    turned = _INT8_WEIGHTS.get(part.precision) == part.role and saturation.saturates(runtime())
+    # Asked first, and so always: the answer touches pages that `_ORT_BYTES` leaves out.
+    turned = saturation.saturates(runtime()) and _INT8_WEIGHTS.get(part.precision) == part.role
     return round(graph_bytes * _UINT8_LOAD) if turned else 0
 
 

@@ -34,6 +34,8 @@ _LEAST_REASONING_TOKENS = 256
 _CONTEXT_STEP_TOKENS = 256
 """llama.cpp rounds contexts up to this."""
 _RGB_BYTES = 3
+_FEATURE_COPIES = 2
+"""The image's features, and the prompt that they are put into."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,7 +281,8 @@ def _seeing(
     """Yield the phases of the extractor beside `base`."""
     tower, decoder = [_tower(eyes)], [_decoder(eyes)]
     working = Line(name="vision tower's activations", bytes=eyes.vision_work_bytes)
-    image = [Line(name="image", bytes=2 * _RGB_BYTES * demand.image_px)]
+    features = _FEATURE_COPIES * eyes.image_tokens[size.tiles] * eyes.row_bytes
+    image = [Line(name="image", bytes=2 * _RGB_BYTES * demand.image_px + features)]
     stay = residency in ("all", "weights")
     loading = Line(name="copies made while loading", bytes=eyes.decoder_load_bytes)
     reads, writes = _prompt_tokens(eyes, size), _extractor_tokens(eyes, size)

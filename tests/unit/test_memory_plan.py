@@ -27,6 +27,7 @@ EXTRACTOR = ExtractorFootprint(
     kv_bytes_per_token=229_376,
     kv_int8_bytes_per_token=57_344,
     rounding_bytes=8 * MIB,
+    row_bytes=4096,
     context_tokens=40_960,
     image_tokens={2: 1485, 3: 2241, 5: 3753, 7: 5265},
     default_max_tiles=5,
