@@ -6,12 +6,14 @@ the name of the source.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,7 @@ from PIL import Image, UnidentifiedImageError
 
 from edge_et.errors import ImageError
 
+_T = TypeVar("_T")
 ImageInput = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
 
 MAX_PIXELS = 178_956_970
@@ -65,10 +68,20 @@ def load_image(source: ImageInput) -> LoadedImage:
         return _finish(source, "the PIL image", [])
     if isinstance(source, bytes | bytearray | memoryview):
         return _open(io.BytesIO(source), "the image bytes")
-    return _open_path(Path(source), str(os.fspath(source)))
+    return _open_path(Path(source), str(os.fspath(source)), _open)
 
 
-def _open_path(path: Path, name: str) -> LoadedImage:
+def image_px(source: Path | bytes) -> int:
+    """Return height x width of an image file by its header; nothing is decoded.
+
+    Raises ImageError.
+    """
+    if isinstance(source, bytes):
+        return _px(io.BytesIO(source), "the image bytes")
+    return _open_path(source, str(source), _px)
+
+
+def _open_path(path: Path, name: str, use: Callable[[Any, str], _T]) -> _T:
     if "://" in name:
         raise ImageError(
             f"{name} is an address, and nothing is fetched over the network",
@@ -76,7 +89,7 @@ def _open_path(path: Path, name: str) -> LoadedImage:
         )
     try:
         with path.open("rb") as file:
-            return _open(file, name)
+            return use(file, name)
     except FileNotFoundError as exc:
         raise ImageError(f"there is no file {name}") from exc
     except IsADirectoryError as exc:
@@ -86,22 +99,39 @@ def _open_path(path: Path, name: str) -> LoadedImage:
 
 
 def _open(file: Any, name: str) -> LoadedImage:
+    with _own_limits():
+        return _finish(_identified(file, name), name, [])
+
+
+def _px(file: Any, name: str) -> int:
+    with _own_limits():
+        image = _identified(file, name)
+    _check_size(image, name)
+    return image.width * image.height
+
+
+@contextlib.contextmanager
+def _own_limits() -> Iterator[None]:
+    """Pillow warns from 89 Mpx on and about damaged metadata; our own limit and notes decide."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _identified(file: Any, name: str) -> Image.Image:
+    """Read the header."""
     head = file.read(12)
     file.seek(0)
     if not head:
         raise ImageError(f"{name} is empty")
-    with warnings.catch_warnings():
-        # Pillow warns from 89 Mpx on and about damaged metadata; our own limit and notes decide.
-        warnings.simplefilter("ignore")
-        try:
-            image: Image.Image = Image.open(file)
-        except Image.DecompressionBombError as exc:
-            raise _too_large(name, None) from exc
-        except UnidentifiedImageError as exc:
-            raise _not_an_image(name, head) from exc
-        except Exception as exc:  # a damaged header fails in many ways
-            raise ImageError(f"{name} cannot be read as an image: {exc}") from exc
-        return _finish(image, name, [])
+    try:
+        return Image.open(file)
+    except Image.DecompressionBombError as exc:
+        raise _too_large(name, None) from exc
+    except UnidentifiedImageError as exc:
+        raise _not_an_image(name, head) from exc
+    except Exception as exc:  # a damaged header fails in many ways
+        raise ImageError(f"{name} cannot be read as an image: {exc}") from exc
 
 
 def _finish(image: Image.Image, name: str, notes: list[str]) -> LoadedImage:

@@ -104,7 +104,12 @@ def ask(
             looks=looks,
         )
         with edge_et.load(
-            pair, extractor=extractor, reasoner=reasoner, runtime=runtime, largest=settings(None)
+            pair,
+            extractor=extractor,
+            reasoner=reasoner,
+            runtime=runtime,
+            largest=settings(None),
+            image_px=o.planned_px(source, runtime),
         ) as chain:
             generation = settings(chain)
             answer = play(chain.stream(source, question, generation), form=form, quiet=quiet)

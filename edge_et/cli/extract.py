@@ -63,7 +63,12 @@ def extract(
             max_image_tokens=max_image_tokens,
         )
         with edge_et.load(
-            pair, extractor=extractor, runtime=runtime, only="extractor", largest=generation
+            pair,
+            extractor=extractor,
+            runtime=runtime,
+            only="extractor",
+            largest=generation,
+            image_px=o.planned_px(source, runtime),
         ) as chain:
             stream = chain.stream_extract(source, question, generation)
             extraction = play(stream, form=form, quiet=True)

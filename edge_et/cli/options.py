@@ -191,6 +191,17 @@ def image_source(argument: str) -> Path | bytes:
     return path
 
 
+def planned_px(source: Path | bytes, runtime: RuntimeConfig) -> int:
+    """Return the image's size where memory is planned: a command has one image, and knows it.
+
+    Raises ImageError.
+    """
+    from edge_et.image import image_px
+    from edge_et.memory.planning import LARGEST_IMAGE_PX
+
+    return LARGEST_IMAGE_PX if runtime.max_memory_bytes is None else image_px(source)
+
+
 def runtime_config(
     device: str,
     threads: int | None,

@@ -78,6 +78,8 @@ class ExtractorFootprint:
     image_tokens: dict[int, int]
     """Tiles of a grid -> image tokens at most, of all grids of so many tiles."""
     default_max_tiles: int | None
+    tile_px: int
+    """Height x width: a small image is enlarged to its tiles."""
     engine_bytes: int
 
 
@@ -123,6 +125,7 @@ def of_extractor(
         context_tokens=spec.context_tokens,
         image_tokens=image_tokens(policy),
         default_max_tiles=policy.default_max_tiles,
+        tile_px=policy.tile_size_px**2,
         engine_bytes=_ORT_BYTES + round(_TOKENIZER_PER_FILE * tokenizer_bytes),
     )
 

@@ -282,7 +282,8 @@ def _seeing(
     tower, decoder = [_tower(eyes)], [_decoder(eyes)]
     working = Line(name="vision tower's activations", bytes=eyes.vision_work_bytes)
     features = _FEATURE_COPIES * eyes.image_tokens[size.tiles] * eyes.row_bytes
-    image = [Line(name="image", bytes=2 * _RGB_BYTES * demand.image_px + features)]
+    pixels = max(demand.image_px, size.tiles * eyes.tile_px)
+    image = [Line(name="image", bytes=2 * _RGB_BYTES * pixels + features)]
     stay = residency in ("all", "weights")
     loading = Line(name="copies made while loading", bytes=eyes.decoder_load_bytes)
     reads, writes = _prompt_tokens(eyes, size), _extractor_tokens(eyes, size)

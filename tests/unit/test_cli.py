@@ -14,6 +14,7 @@ from edge_et import errors
 from edge_et.cli.app import app
 from edge_et.cli.options import seconds_of
 from edge_et.cli.output import _LIMITS, visible
+from edge_et.memory.planning import LARGEST_IMAGE_PX
 from edge_et.types import FinishReason
 from tests.fakes import FakeExtractor, FakeReasoner, fake_chain, picture
 
@@ -277,6 +278,15 @@ def test_errors_as_json_carry_their_code(image, use):
         "error": {"code": "missing_artifact", "message": "it is gone", "hint": "make it"}
     }
     assert result.stderr == "error[missing_artifact]: it is gone\n  make it\n"
+
+
+@pytest.mark.parametrize("command", ["ask", "extract"])
+def test_memory_is_planned_for_the_image_of_the_command(command, image, use):
+    calls = use(FakeExtractor())
+    run(command, image, QUESTION, "--max-memory", "1GiB")
+    run(command, image, QUESTION)
+    px = picture().width * picture().height
+    assert [options["image_px"] for _, options in calls] == [px, LARGEST_IMAGE_PX]
 
 
 def test_debug_shows_where_it_happened(image, use):

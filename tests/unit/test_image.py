@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from edge_et.errors import ImageError
-from edge_et.image import MAX_PIXELS, load_image
+from edge_et.image import MAX_PIXELS, image_px, load_image
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -224,6 +224,24 @@ def test_a_large_photo_below_the_limit_does_not_warn() -> None:
         ImageError, match="damaged or incomplete"
     ):  # and no DecompressionBombWarning
         load_image(png_claiming(10000, 10000))
+
+
+def test_the_size_is_told_by_the_header_alone(tmp_path: Path) -> None:
+    path = tmp_path / "image.png"
+    whole = encoded(corners().resize((640, 480)))
+    path.write_bytes(whole[:60])  # of the pixels there is next to nothing
+    assert image_px(path) == image_px(whole) == 480 * 640
+    path.write_bytes(b"hello, I am text")
+    for source, says in (
+        (path, "not an image of a known format"),
+        (b"", "is empty"),
+        (tmp_path / "absent.png", "no file"),
+        (tmp_path, "is a folder"),
+        (png_claiming(60000, 60000), "too large"),
+        (png_claiming(0, 5), "too large|no pixels|cannot be read|not an image"),
+    ):
+        with pytest.raises(ImageError, match=says):
+            image_px(source)
 
 
 def test_files_that_are_no_images(tmp_path: Path) -> None:

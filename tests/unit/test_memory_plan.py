@@ -31,6 +31,7 @@ EXTRACTOR = ExtractorFootprint(
     context_tokens=40_960,
     image_tokens={2: 1485, 3: 2241, 5: 3753, 7: 5265},
     default_max_tiles=5,
+    tile_px=384 * 384,
     engine_bytes=30 * MIB,
 )
 REASONER = ReasonerFootprint(
