@@ -64,7 +64,7 @@ class Model:
         params = api.llama_model_default_params()
         params.n_gpu_layers = self.gpu_layers
         params.use_extra_bufts = relays()
-        if self._copied:
+        if self._copied:  # mapped, the file would stay in memory beside it (docs/decisions/0006)
             params.load_mode = api.LLAMA_LOAD_MODE_NONE
         forget_errors()
         self._model = api.llama_model_load_from_file(str(path).encode(), params)
