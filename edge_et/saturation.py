@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from edge_et.errors import LoadFailed
+
 OPTION = ("session.x64quantprecision", "1")
 # y = MatMulInteger(a, b), a uint8 and b int8, IR 8, opset 13.
 _MODEL = bytes.fromhex(
@@ -26,12 +28,21 @@ _ROWS, _DEPTH, _COLUMNS = 8, 64, 16
 
 @functools.cache
 def saturates(onnxruntime: Any) -> bool:
-    """Tell whether the largest product of uint8 by int8 comes out of onnxruntime too small."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(_MODEL, options, providers=["CPUExecutionProvider"])
+    """Tell whether the largest product of uint8 by int8 comes out of onnxruntime too small.
+
+    Raises LoadFailed where it makes none.
+    """
     largest = {
         "a": np.full((_ROWS, _DEPTH), 255, np.uint8),
         "b": np.full((_DEPTH, _COLUMNS), 127, np.int8),
     }
-    return bool(np.any(session.run(None, largest)[0] != 255 * 127 * _DEPTH))
+    try:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(_MODEL, options, providers=["CPUExecutionProvider"])
+        product = session.run(None, largest)[0]
+    except Exception as exc:
+        raise LoadFailed(
+            f"onnxruntime cannot multiply int8 on this CPU: {exc}", hint="see: edge-et doctor"
+        ) from exc
+    return bool(np.any(product != 255 * 127 * _DEPTH))

@@ -72,6 +72,11 @@ def test_uint8_kernels_are_asked_for_only_where_int8_sums_overflow(
     assert found == wanted
 
 
+def test_an_onnxruntime_that_cannot_multiply_is_an_error_of_ours() -> None:
+    with pytest.raises(LoadFailed, match="cannot multiply int8"):
+        saturation.saturates(object())
+
+
 def test_a_bound_session_writes_in_place(session: ort.Session) -> None:
     binding = session.bind()
     result = np.zeros(1, np.float32)
