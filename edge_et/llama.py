@@ -173,6 +173,7 @@ class Context:
         self.context_tokens: int = api.llama_n_ctx(self._context)
         self._vocab_size, self._vocab = model.vocab_size, model.vocab
         self._sampler: Any = None
+        """None: greedy."""
         self._grammar: Grammar | None = None
         self._threads = threads
         self._held: list[int] = []
@@ -185,12 +186,15 @@ class Context:
 
     def close(self) -> None:
         self.constrain(None)
-        if self._sampler:
-            self._api.llama_sampler_free(self._sampler)
-            self._sampler = None
+        self._drop_sampler()
         if self._context:
             self._api.llama_free(self._context)
             self._context = None
+
+    def _drop_sampler(self) -> None:
+        if self._sampler:
+            self._api.llama_sampler_free(self._sampler)
+            self._sampler = None
 
     def start(
         self, prompt: Sequence[int], sampling: SamplingConfig, stop: Callable[[], bool]
@@ -204,9 +208,9 @@ class Context:
         kept = self._keep(prompt[:before_last])
         whole = _whole_blocks(len(prompt))
         self.constrain(None)
-        if self._sampler:
-            self._api.llama_sampler_free(self._sampler)
-        self._sampler = _sampler_chain(self._api, sampling)
+        self._drop_sampler()
+        if sampling.temperature > 0:
+            self._sampler = _sampler_chain(self._api, sampling)
         with self._stoppable(stop):
             self._read_blocks(prompt[kept:whole], logits=whole == len(prompt))
             self.feed(prompt[whole:])
@@ -330,8 +334,15 @@ class Context:
             self._logits(back)[nudge.token] += nudge.logits
         if len(banned):
             self._logits(back)[banned] = -np.inf
-        token = int(self._api.llama_sampler_sample(self._sampler, self._context, -1 - back))
+        token = self._draw(back)
         return token if self._grammar is None else self._within(self._grammar, token, back)
+
+    def _draw(self, back: int) -> int:
+        """llama.cpp's greedy sampler takes the same token after copying the whole vocabulary with
+        its ids: 0.4 ms a token with Qwen3's, 1 % of a small model's time."""
+        if self._sampler is None:
+            return int(self._logits(back).argmax())
+        return int(self._api.llama_sampler_sample(self._sampler, self._context, -1 - back))
 
     def constrain(self, grammar: str | None) -> None:
         """Hold the tokens sampled from here on to a grammar in GBNF; None sets them free."""
@@ -349,7 +360,7 @@ class Context:
             grammar.mask(logits)
             if not np.isfinite(logits).any():
                 raise InferenceFailed("the grammar allows none of the model's tokens")
-            token = int(self._api.llama_sampler_sample(self._sampler, self._context, -1 - back))
+            token = self._draw(back)
         grammar.accept(token)
         return token
 
@@ -370,14 +381,11 @@ def _whole_blocks(tokens: int) -> int:
 
 
 def _sampler_chain(api: Any, sampling: SamplingConfig) -> Any:
-    """Greedy, or top_k, temperature, top_p and a seeded draw: transformers' results in C.
+    """top_k, temperature, top_p and a seeded draw: transformers' results in C.
 
     transformers scales first; top_k picks the same tokens before, from fewer numbers to sort.
     """
     chain = api.llama_sampler_chain_init(api.llama_sampler_chain_default_params())
-    if sampling.temperature == 0:
-        api.llama_sampler_chain_add(chain, api.llama_sampler_init_greedy())
-        return chain
     if sampling.top_k:
         api.llama_sampler_chain_add(chain, api.llama_sampler_init_top_k(sampling.top_k))
     api.llama_sampler_chain_add(chain, api.llama_sampler_init_temp(sampling.temperature))

@@ -163,6 +163,19 @@ def test_banned_tokens_are_not_sampled(twins: Twins, context: llama.Context) -> 
     assert context.sample(order[:2]) == order[2]
 
 
+def test_greedy_tokens_are_those_of_the_greedy_sampler_of_llama_cpp(
+    twins: Twins, context: llama.Context
+) -> None:
+    api, prompt = context._api, twins.reference_prompt("a red star", think=False)
+    greedy = api.llama_sampler_init_greedy()
+    context.start(prompt, GREEDY, lambda: False)
+    logits = context._logits()
+    for equal in ([], [7, 3, 200], [0, 250]):  # the first of equal ones
+        logits[equal] = logits.max() + 1
+        assert context.sample() == api.llama_sampler_sample(greedy, context._context, -1)
+    api.llama_sampler_free(greedy)
+
+
 def test_a_seed_repeats_and_another_differs(twins: Twins) -> None:
     def said(seed: int) -> str:
         config = GenerationConfig(
