@@ -81,7 +81,7 @@ def loop(
     threads: Threads = None,
     decoder: Decoder = None,
     prompt: Annotated[int, typer.Option(min=1, help="Tokens of the reasoner's prompt.")] = 512,
-    decode: Annotated[int, typer.Option(min=2, help="Tokens to write.")] = 32,
+    decode: Annotated[int, typer.Option(min=4, help="Tokens to write.")] = 32,
     repeats: Annotated[int, typer.Option(min=1, help="After one to warm up.")] = 5,
     out: Findings = None,
 ) -> None:
