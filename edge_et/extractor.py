@@ -171,10 +171,13 @@ class Extractor:
         finally:
             seen.return_prefix(head.prefix)
         shown = head.prefix.shown
-        if ended == "stop":
+        if ended in ("stop", "length"):
             seen.keep_written(
-                Written(pieces=pieces, generated_tokens=generated_tokens, shown=shown)
-            )
+                Written(
+                    pieces=pieces, generated_tokens=generated_tokens, shown=shown,
+                    cut=ended == "length",
+                )
+            )  # fmt: skip
         seen.save()
         clock.lap("decode")
         return record(

@@ -111,7 +111,7 @@ def replay(
         Served(extraction=place, image_prefill=None, image_features=None), clock,
         text="".join(written.pieces),
         generated_tokens=written.generated_tokens,
-        finish_reason="stop",
+        finish_reason=asked.full if written.cut else "stop",
     )  # fmt: skip
 
 

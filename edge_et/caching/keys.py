@@ -32,6 +32,10 @@ class Keys:
     prefix: str
     extraction: str
 
+    def cut_at(self, room_tokens: int) -> str:
+        """Return the key of an extraction that used up its room: it is the same under that one."""
+        return _digest(self.extraction, room_tokens)
+
 
 def keys_of(
     artifact: str,

@@ -66,11 +66,12 @@ class Prefix:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """An extraction that its model ended."""
+    """An extraction that its model ended, or one that was cut where its room ended."""
 
     pieces: tuple[str, ...]
     generated_tokens: int
     shown: Shown
+    cut: bool = False
 
 
 class Caches:
@@ -168,23 +169,31 @@ class Seen:
         if not self._caches.off:
             self._caches.prefixes.put(self._keys.prefix, prefix, prefix.step.held_bytes)
 
-    def written(self, budget_tokens: int) -> tuple[Written, Place] | None:
-        """Return the extraction, if it ended within `budget_tokens`."""
-        place: Place = "memory"
-        kept = self._caches.small.get(self._keys.extraction)
-        if not isinstance(kept, Written):
-            read = self._read("extraction", self._keys.extraction, _as_written)
-            if read is None:
-                return None
-            place, kept = "disk", read
-            self._put(self._keys.extraction, kept, _size_bytes(kept))
-        # the stop token is sampled within the budget, too
-        return (kept, place) if kept.generated_tokens < budget_tokens else None
+    def written(self, room_tokens: int) -> tuple[Written, Place] | None:
+        """Return the extraction, if it ended within `room_tokens` or was cut at just as many."""
+        found = self._written(self._keys.extraction)
+        # the stop token is sampled within the room, too
+        if found is not None and found[0].generated_tokens < room_tokens:
+            return found
+        return self._written(self._keys.cut_at(room_tokens))
+
+    def _written(self, key: str) -> tuple[Written, Place] | None:
+        kept = self._caches.small.get(key)
+        if isinstance(kept, Written):
+            return kept, "memory"
+        read = self._read("extraction", key, _as_written)
+        if read is None:
+            return None
+        self._put(key, read, _size_bytes(read))
+        return read, "disk"
 
     def keep_written(self, written: Written) -> None:
-        self._put(self._keys.extraction, written, _size_bytes(written))
+        """Keep an extraction; a cut one beside that which the model ends in a larger room."""
+        keys = self._keys
+        key = keys.cut_at(written.generated_tokens) if written.cut else keys.extraction
+        self._put(key, written, _size_bytes(written))
         entry = Entry(about=asdict(written))
-        self._save_later(partial(self._write, "extraction", self._keys.extraction, entry))
+        self._save_later(partial(self._write, "extraction", key, entry))
 
     def save(self) -> None:
         """Write to disk what this call made. After the call's last piece: nobody waits for it."""

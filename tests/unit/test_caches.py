@@ -88,17 +88,21 @@ def test_sampling_is_part_of_the_key_where_it_is_read() -> None:
     assert rig.ask(picture(), sampling=SamplingConfig(seed=5))[1].served == REPLAYED
     hot = SamplingConfig(temperature=1.0, seed=5)
     assert rig.ask(picture(), sampling=hot, budget_tokens=90)[1].served == CONTINUED
-    kept = rig.ask(picture(), sampling=hot, budget_tokens=90)[1].served.extraction == "memory"
-    ended = rig.ask(picture(), sampling=hot, budget_tokens=90)[1].finish_reason == "stop"
-    assert kept == ended
+    assert rig.ask(picture(), sampling=hot, budget_tokens=90)[1].served == REPLAYED
     assert rig.ask(picture(), sampling=replace(hot, seed=6))[1].served == CONTINUED
 
 
-def test_what_was_cut_is_not_kept() -> None:
+def test_what_was_cut_is_kept_for_the_room_it_was_cut_at() -> None:
     rig = Rig()
-    assert rig.ask(picture(), budget_tokens=2)[1].finish_reason == "extraction_length"
-    assert rig.ask(picture(), budget_tokens=2)[1].served == CONTINUED
+    _, cut = rig.ask(picture(), budget_tokens=2)
+    assert (cut.served, cut.finish_reason) == (Served(), "extraction_length")
+    assert rig.ask(picture(), budget_tokens=3)[1].served == CONTINUED
     _, whole = rig.ask(picture())
+    assert whole.served == CONTINUED
+    for _ in range(2):
+        _, again = rig.ask(picture(), budget_tokens=2)
+        assert (again.served, again.finish_reason) == (REPLAYED, "extraction_length")
+        assert (again.text, again.generated_tokens) == (cut.text, 2)
     assert (whole.finish_reason, whole.text) == ("stop", alone(picture())[1])
     for budget_tokens, served in (
         (whole.generated_tokens + 1, REPLAYED),

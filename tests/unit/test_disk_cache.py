@@ -45,6 +45,14 @@ def test_another_process_goes_on_from_the_disk(tmp_path: Path) -> None:
     assert "".join(pieces) == alone(picture())[1]
 
 
+def test_what_was_cut_is_found_by_the_next_process(tmp_path: Path) -> None:
+    _, cut = Rig(folder=tmp_path).ask(picture(), budget_tokens=2)
+    _, again = Rig(folder=tmp_path).ask(picture(), budget_tokens=2)
+    assert (again.served.extraction, again.finish_reason) == ("disk", "extraction_length")
+    assert again.text == cut.text
+    assert Rig(folder=tmp_path).ask(picture())[1].finish_reason == "stop"
+
+
 def test_another_extractor_finds_nothing(tmp_path: Path) -> None:
     Rig(folder=tmp_path).ask(picture())
     assert Rig(folder=tmp_path, artifact="b").ask(picture())[1].served == Served()
