@@ -186,6 +186,8 @@ def image_source(argument: str) -> Path | bytes:
     if argument == "-":
         return sys.stdin.buffer.read()
     path = Path(argument)
+    if path.is_dir():
+        raise ImageError(f"{argument} is a folder, not an image file")
     if not path.is_file() and "://" not in argument:
         raise ImageError(f"there is no image file {argument}")
     return path

@@ -250,6 +250,14 @@ def test_wrong_usage_is_2(use, arguments):
     assert run(*arguments).exit_code == 2
 
 
+def test_a_folder_is_called_a_folder(use, tmp_path):
+    calls = use()
+    result = run("ask", str(tmp_path), QUESTION)
+    assert result.exit_code == 3
+    assert f"error[bad_image]: {tmp_path} is a folder, not an image file" in result.stderr
+    assert calls == []
+
+
 def test_a_missing_image_is_3_and_loads_no_model(use):
     calls = use()
     result = run("ask", "no/such.png", QUESTION)
